@@ -1,0 +1,111 @@
+"""The folder behind the Storage protocol: temporary name, fsync, read back, rename."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.durable import copy_hashed, disk_errors, publish, sha256_of_file, sync_folder
+from infra.errors import InputError, TransientError
+from infra.scratch import is_scratch_name, new_scratch_name, sweep_dead_scratch
+from infra.storage_keys import check_key, is_key, redact
+
+
+@dataclass(frozen=True)
+class FolderStorage:
+    """Files under `root` (absolute). Symbolic links that lead out of it are not followed."""
+
+    root: Path
+
+    def put(self, path: Path, key: str) -> None:
+        """Copy a file to `key`, replacing what is there. Raises TransientError when the disk is full."""
+        target = self._target(key)
+        with self._verified_copy(path, target) as (temporary, _):
+            publish(temporary, target)
+
+    def put_if_absent(self, path: Path, key: str) -> bool:
+        """Copy a file to `key` unless something else is there. True: the key now holds these bytes (also if it did before)."""
+        target = self._target(key)
+        with self._verified_copy(path, target) as (temporary, digest):
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return target.is_file() and sha256_of_file(target) == digest
+            sync_folder(target.parent)
+            return True
+
+    def get(self, key: str, path: Path) -> None:
+        """Copy `key` to a local file. Raises InputError if it is not there."""
+        source = self._source(key)
+        with self._verified_copy(source, path) as (temporary, _):
+            publish(temporary, path)
+
+    def read_bytes(self, key: str) -> bytes:
+        """The bytes of `key`. Raises InputError if it is not there."""
+        with disk_errors("reading", self.root):
+            return self._source(key).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        """Whether `key` is a file."""
+        return self._inside(key).is_file()
+
+    def size(self, key: str) -> int:
+        """Bytes of `key`. Raises InputError if it is not there."""
+        return self._source(key).stat().st_size
+
+    def list(self, prefix: str = "") -> list[str]:
+        """All keys that begin with this text, sorted. Unfinished files are not among them."""
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        keys = []
+        for folder, _, names in os.walk(self.root, followlinks=False):
+            for name in names:
+                key = (Path(folder) / name).relative_to(self.root).as_posix()
+                if not is_scratch_name(name) and key.startswith(prefix) and is_key(key) and self._is_inside(key):
+                    keys.append(key)
+        return sorted(keys)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; nothing happens if it is not there."""
+        with disk_errors("deleting", self.root):
+            self._target(key).unlink(missing_ok=True)
+
+    def describe(self, key: str) -> str:
+        """The path, for people."""
+        return str(self.root / check_key(key))
+
+    def _inside(self, key: str) -> Path:
+        path = self.root / check_key(key)
+        if not self._is_inside(key):
+            raise InputError(f"{redact(key)}: a symbolic link in {self.root} leads out of it.")
+        return path
+
+    def _is_inside(self, key: str) -> bool:
+        return (self.root / key).resolve().is_relative_to(self.root.resolve())
+
+    def _target(self, key: str) -> Path:
+        path = self.root / check_key(key)
+        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise InputError(f"{redact(key)}: a symbolic link in {self.root} leads out of it.")
+        return path
+
+    def _source(self, key: str) -> Path:
+        path = self._inside(key)
+        if not path.is_file():
+            raise InputError(f"There is no file {path}.")
+        return path
+
+    @contextmanager
+    def _verified_copy(self, source: Path, target: Path) -> Iterator[tuple[Path, str]]:
+        with disk_errors("writing", target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep_dead_scratch(target.parent)
+            temporary = target.parent / new_scratch_name()
+            try:
+                digest, num_bytes = copy_hashed(source, temporary)
+                if temporary.stat().st_size != num_bytes or sha256_of_file(temporary) != digest:
+                    raise TransientError(f"{target} did not keep what was written to it.")
+                yield temporary, digest
+            finally:
+                temporary.unlink(missing_ok=True)

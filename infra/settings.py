@@ -1,0 +1,120 @@
+"""What this machine and this user prefer, read once from DUBFLOW_* environment variables. The only module that looks at the environment."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import InputError
+
+PREFIX = "DUBFLOW_"
+ChecksumMode = Literal["when_supported", "when_required"]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "dubflow"
+
+
+def num_cpus() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Every preference with its default. S3 credentials are not here: boto3 finds them in its own usual places."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, frozen=True, extra="forbid", env_ignore_empty=True, validate_default=True)
+
+    work_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "work", description="artifacts, scratch and fetched inputs")
+    models_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "models", description="imported weights and their cards")
+
+    num_workers: PositiveInt = Field(default_factory=num_cpus, description="shots worked on at the same time")
+    task_runner: Literal["threads", "processes", "dask", "ray"] = "threads"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    torch_threads: PositiveInt | None = Field(default=None, description="threads of one network call; default: processors / workers")
+    batch_size: PositiveInt = Field(default=64, description="frames or windows in one network call")
+    detector_batch_size: PositiveInt = Field(default=8, description="pictures in one face detector call")
+
+    detector: Literal["auto", "dlib", "yunet", "retinaface"] = "auto"
+    yunet_path: AbsolutePath | None = None
+    retinaface_path: AbsolutePath | None = None
+
+    step_timeout_s: PositiveFloat = Field(default=6 * 3600.0, description="no step may take longer")
+
+    s3_endpoint_url: str | None = Field(default=None, description="for a server that is not Amazon's")
+    s3_region: str | None = None
+    s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    request_checksum_calculation: ChecksumMode = "when_supported"
+    response_checksum_validation: ChecksumMode = "when_supported"
+    s3_max_attempts: PositiveInt = 5
+    s3_connect_timeout_s: PositiveFloat = 10.0
+    s3_read_timeout_s: PositiveFloat = 60.0
+
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _is_plain_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must look like https://HOST[:PORT]")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must hold no user, password, query or fragment; credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return value
+
+    @property
+    def artifacts_folder(self) -> Path:
+        return self.work_folder / "artifacts"
+
+    @property
+    def inputs_folder(self) -> Path:
+        """Where inputs fetched from S3 are kept."""
+        return self.work_folder / "inputs"
+
+    @property
+    def threads_per_worker(self) -> int:
+        return self.torch_threads or max(1, num_cpus() // self.num_workers)
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call. Raises InputError naming the variable that does not fit (never its value)."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False, include_context=False))
+        raise InputError(f"The environment holds settings that cannot be used. {wrong}.") from None
+
+
+def unknown_variables() -> list[str]:
+    """DUBFLOW_* variables that name no setting: likely typing errors."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def prefect_environment() -> dict[str, str]:
+    """How Prefect should behave when the user said nothing: patient start, no telemetry, results as JSON (never pickle), quiet."""
+    return {
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 s is too short for the first start on a busy machine
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    }
+
+
+def apply_environment() -> None:
+    """Set what prefect_environment() says, where the user did not. To be called before Prefect is imported."""
+    for name, value in prefect_environment().items():
+        os.environ.setdefault(name, value)
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{location[0]}".upper() if location else "settings"
