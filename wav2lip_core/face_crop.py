@@ -1,0 +1,132 @@
+"""One crop convention for every network and detector, and both ways through it: film -> 96x96 face, generated face -> film.
+
+The canonical box is tied to two points that every detector can give: the middle of the eyes and the middle of the mouth. With
+`em` the vertical distance between them, the box is 2.9 em high and 2.2 em wide, centred on them sideways, with the eyes on row
+0.37 and the mouth on row 0.715 of its height. That is where a RetinaFace or S3FD box with the customary 10 px below the chin
+puts them, so published weights see what they were trained on. Boxes are XYXY float pixels of the upright film.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+HEIGHT_IN_EM = 2.9
+WIDTH_IN_EM = 2.2
+EYE_ROW = 0.37
+MIDDLE_ROW = EYE_ROW + 0.5 / HEIGHT_IN_EM  # half-way between eyes and mouth
+
+# dlib's box against the landmarks of 68 frames of twelve people: its side is 2.163 em, the half-way point lies at (0.502, 0.4965) of it.
+DLIB_SIDE_IN_EM = 2.163
+DLIB_CENTRE = (0.502, 0.4965)
+
+# The mouth region that may change, in canonical coordinates: a rounded box from under the nose's bridge to the chin.
+MASK_CENTRE = (0.5, 0.73)
+MASK_HALF_SIZE = (0.40, 0.25)
+MASK_FEATHER = 0.35  # share of the half size over which the mask falls to 0
+DETAIL_TOLERANCE = 10.0  # grey levels of change above which the film's own fine detail gives way
+
+
+def _box_around(middle_x: float, middle_y: float, em: float) -> np.ndarray:
+    width, height = WIDTH_IN_EM * em, HEIGHT_IN_EM * em
+    x0, y0 = middle_x - width / 2, middle_y - MIDDLE_ROW * height
+    return np.array([x0, y0, x0 + width, y0 + height], np.float32)
+
+
+def from_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Canonical box (4,) from landmarks (5, 2): right eye, left eye, nose, right and left mouth corner (any left/right order)."""
+    eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:5].mean(axis=0)
+    middle = (eyes + mouth) / 2
+    return _box_around(float(middle[0]), float(middle[1]), float(np.linalg.norm(mouth - eyes)))
+
+
+def from_dlib(raw_box: np.ndarray) -> np.ndarray:
+    """Canonical box (4,) from dlib's frontal-face box, XYXY with exclusive right and bottom."""
+    x0, y0, x1, y1 = (float(v) for v in raw_box)
+    side = (x1 - x0 + y1 - y0) / 2
+    return _box_around(x0 + DLIB_CENTRE[0] * side, y0 + DLIB_CENTRE[1] * side, side / DLIB_SIDE_IN_EM)
+
+
+def pixel_rect(box: np.ndarray) -> tuple[int, int, int, int]:
+    """The whole pixels (x0, y0, x1, y1) that stand for a box; at least 2x2, may reach out of the frame."""
+    x0, y0 = round(float(box[0])), round(float(box[1]))
+    return x0, y0, max(x0 + 2, round(float(box[2]))), max(y0 + 2, round(float(box[3])))
+
+
+def _cut(image: np.ndarray, rect: tuple[int, int, int, int]) -> np.ndarray:
+    """The rect's pixels; where it leaves the image the border is repeated."""
+    x0, y0, x1, y1 = rect
+    height, width = image.shape[:2]
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return image[y0:y1, x0:x1]
+    rows = np.clip(np.arange(y0, y1), 0, height - 1)
+    columns = np.clip(np.arange(x0, x1), 0, width - 1)
+    return image[rows[:, None], columns[None, :]]
+
+
+def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    shrinks = width < image.shape[1] or height < image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def crop(image_bgr: np.ndarray, box: np.ndarray, size: int = 96) -> np.ndarray:
+    """Canonical face crop: uint8 (size, size, 3) BGR from an upright uint8 (H, W, 3) BGR image."""
+    return _resize(_cut(image_bgr, pixel_rect(box)), size, size)
+
+
+@lru_cache(maxsize=64)
+def mouth_mask(width: int, height: int) -> np.ndarray:
+    """Feathered mouth region of a canonical box: float32 (height, width) in [0, 1], exactly 0 outside."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    dx = np.abs((x + 0.5) / width - MASK_CENTRE[0]) / MASK_HALF_SIZE[0]
+    dy = np.abs((y + 0.5) / height - MASK_CENTRE[1]) / MASK_HALF_SIZE[1]
+    inside = np.clip((1 - (dx**3 + dy**3) ** (1 / 3)) / MASK_FEATHER, 0, 1)
+    mask = inside * inside * (3 - 2 * inside)
+    mask.setflags(write=False)
+    return mask
+
+
+def _match_colour(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Take out of `difference` (h, w, 3) what it shows along the seam: a plane per channel, fitted where the mask fades."""
+    height, width = mask.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    design = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=-1).reshape(-1, 3)
+    weight = (mask * (1 - mask)).reshape(-1, 1)
+    normal = design.T @ (weight * design) + 1e-3 * np.eye(3, dtype=np.float32)
+    plane = np.linalg.solve(normal, design.T @ (weight * difference.reshape(-1, 3)))
+    return difference - (design @ plane).reshape(difference.shape)
+
+
+def paste_delta(image_bgr: np.ndarray, box: np.ndarray, face: np.ndarray) -> tuple[tuple[int, int, int, int], np.ndarray] | None:
+    """What to add to the film so that its mouth becomes the generated one.
+
+    image_bgr: upright uint8 (H, W, 3); box: canonical (4,); face: generated uint8 (S, S, 3) BGR for that box.
+    Returns the rect (x0, y0, x1, y1) inside the image and a float32 (h, w, 3) BGR delta in grey levels, exactly 0 outside the
+    mouth mask; None when the box lies wholly off the picture. The change is taken at the network's own resolution and the film's finer
+    detail is kept wherever the picture hardly changes, so skin stays as sharp as it was.
+    """
+    x0, y0, x1, y1 = rect = pixel_rect(box)
+    height, width = image_bgr.shape[:2]
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        return None
+    size = face.shape[0]
+    original = _cut(image_bgr, rect).astype(np.float32)
+    small = crop(image_bgr, box, size).astype(np.float32)
+    mask_small = mouth_mask(size, size)
+    change = _match_colour(face.astype(np.float32) - small, mask_small)
+    change_up = cv2.resize(change, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
+    small_up = cv2.resize(small, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
+    amount = cv2.GaussianBlur(np.abs(change_up).max(axis=2), (0, 0), max(1.0, (x1 - x0) / size))
+    keep_detail = np.exp(-((amount / DETAIL_TOLERANCE) ** 2))[..., None]
+    delta = (change_up - (1 - keep_detail) * (original - small_up)) * mouth_mask(x1 - x0, y1 - y0)[..., None]
+    inside = (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
+    cut = delta[inside[1] - y0 : inside[3] - y0, inside[0] - x0 : inside[2] - x0]
+    return inside, np.ascontiguousarray(cut, dtype=np.float32)
+
+
+def patched(small: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """What `crop` would see after `face` was pasted, without the film at hand: two uint8 (S, S, 3) -> uint8 (S, S, 3)."""
+    size = small.shape[0]
+    pasted = paste_delta(small, np.array([0, 0, size, size], np.float32), face)
+    assert pasted is not None
+    return np.clip(np.round(small + pasted[1]), 0, 255).astype(np.uint8)
