@@ -1,0 +1,1 @@
+"""The steps of a dub: plain functions, records in, records out."""

@@ -1,0 +1,124 @@
+"""New lips for a cast shot: mel windows at each frame's own time, the generator, a lossless patch. The film itself is not touched."""
+
+import threading
+import time
+from functools import lru_cache
+
+import numpy as np
+
+from infra.artifacts import ArtifactStore
+from infra.settings import get_settings
+from tasks.timeline import frame_times_s, speech_share
+from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem
+from wav2lip_core.lip_syncer import LipSyncer
+from wav2lip_core.mel import COLUMNS_PER_S, SILENCE, WINDOW_COLUMNS, first_columns, windows_from
+
+VERSION = 1
+MAX_PATCH_FRAMES = 500  # a long span becomes several patches, so that memory stays flat
+SPEECH_MARGIN_S = 0.2  # lips move before they are heard and rest a little after
+RAMP_FRAMES = 3  # over which a patch fades in and out inside a shot
+_loading = threading.Lock()
+
+
+def sync_lips(
+    store: ArtifactStore, film: Film, shot: Shot, faces: ShotFaces, casting: Casting, dub: Stem, original: Stem | None, models: Models
+) -> ShotPatches:
+    """The patches of one shot in one language. Where both the dub and the original are silent the picture stays as it is."""
+    if not casting.spans:
+        return ShotPatches(shot_index=shot.index, language=dub.language or "", reason=casting.reason)
+    inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "spans": casting.spans, "dub": dub.analysis.sha256}
+    inputs |= {"language": dub.language, "original": original and original.analysis.sha256, "generator": models.generator_sha256}
+    return store.get_or_make("sync_lips", VERSION, inputs, ShotPatches, lambda: _make(store, film, shot, faces, casting, dub, original, models))
+
+
+def _make(
+    store: ArtifactStore, film: Film, shot: Shot, faces: ShotFaces, casting: Casting, dub: Stem, original: Stem | None, models: Models
+) -> ShotPatches:
+    started = time.perf_counter()
+    tracks = {track.track_id: track for track in faces.tracks}
+    patches: list[LipPatch] = []
+    for span in casting.spans:
+        strength = _strength(store, film, shot, tracks[span.track_id], span, dub, original)
+        for first, end in _pieces(strength):
+            patches.append(_patch(store, film, tracks[span.track_id], span, (first, end), strength, dub, models))
+    seconds = time.perf_counter() - started
+    reason = None if patches else "silent"
+    return ShotPatches(shot_index=shot.index, language=dub.language or "", patches=tuple(patches), reason=reason, seconds=seconds)
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: str, sha256: str, batch_size: int) -> LipSyncer:
+    return LipSyncer(path, batch_size=batch_size)
+
+
+def shared_lip_syncer(models: Models) -> LipSyncer:
+    """The generator of this process, loaded once: shots that run at the same time share its batches."""
+    with _loading:
+        return _loaded(models.generator_path, models.generator_sha256, min(16, get_settings().batch_size))
+
+
+def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, span: SpeakingSpan, dub: Stem, original: Stem | None) -> np.ndarray:
+    """How much of the patch each frame of the span gets, float32 (n,): 1 where a voice is heard in either language, 0 in common silence."""
+    times = frame_times_s(store, film)[span.first_frame : span.end_frame]
+    window_s = 2 * SPEECH_MARGIN_S
+    voiced = speech_share(store, dub, times - SPEECH_MARGIN_S, window_s) > 0
+    if original is not None:
+        voiced |= speech_share(store, original, times - SPEECH_MARGIN_S, window_s) > 0
+    if not voiced.any():
+        return np.zeros(len(times), np.float32)
+    padded = np.pad(voiced, RAMP_FRAMES, constant_values=False)
+    if span.first_frame in (shot.first_frame, track.first_frame):
+        padded[:RAMP_FRAMES] = voiced[0]
+    if span.end_frame in (shot.end_frame, track.end_frame):
+        padded[-RAMP_FRAMES:] = voiced[-1]
+    box = np.lib.stride_tricks.sliding_window_view(padded, 2 * RAMP_FRAMES + 1).mean(axis=1)
+    return np.where(voiced, np.clip(2 * box - 1 / RAMP_FRAMES, 0.2, 1), 0).astype(np.float32)
+
+
+def _pieces(strength: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open ranges of the span with anything to paste, none longer than MAX_PATCH_FRAMES."""
+    used = np.flatnonzero(strength)
+    if len(used) == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(used) > 1)
+    firsts, ends = used[np.concatenate([[0], breaks + 1])], used[np.concatenate([breaks, [len(used) - 1]])] + 1
+    return [
+        (a, min(a + MAX_PATCH_FRAMES, int(end)))
+        for first, end in zip(firsts, ends, strict=True)
+        for a in range(int(first), int(end), MAX_PATCH_FRAMES)
+    ]
+
+
+def _patch(
+    store: ArtifactStore, film: Film, track: FaceTrack, span: SpeakingSpan, piece: tuple[int, int], strength: np.ndarray, dub: Stem, models: Models
+) -> LipPatch:
+    first, end = span.first_frame + piece[0], span.first_frame + piece[1]
+    in_track = slice(first - track.first_frame, end - track.first_frame)
+    assert track.crops is not None
+    crops = np.ascontiguousarray(store.load_array(track.crops)[in_track])
+    times = frame_times_s(store, film)[first:end]
+    made = shared_lip_syncer(models).generate(crops, _heard(store, dub, times))
+    weight = strength[piece[0] : piece[1], None, None, None]
+    faces = np.round(crops + weight * (made.astype(np.float32) - crops)).astype(np.uint8)
+    boxes = store.load_arrays(track.geometry)["boxes"][in_track].astype(np.float32)
+    return LipPatch(
+        shot_index=track.shot_index,
+        language=dub.language or "",
+        track_id=track.track_id,
+        first_frame=first,
+        end_frame=end,
+        patch=store.put_arrays(faces=faces, boxes=boxes),
+        model_sha256=models.generator_sha256,
+    )
+
+
+def _heard(store: ArtifactStore, dub: Stem, times: np.ndarray) -> np.ndarray:
+    """The dub's mel windows at these times, its pauses digitally silent, so that noise between words does not move the mouth."""
+    windows = windows_from(store.load_array(dub.analysis), times)
+    columns = first_columns(times)[:, None] + np.arange(WINDOW_COLUMNS)
+    first = int(columns.min())
+    column_times = np.arange(first, int(columns.max()) + 1) / COLUMNS_PER_S
+    spoken = speech_share(store, dub, column_times - SPEECH_MARGIN_S / 2, SPEECH_MARGIN_S) > 0
+    silent = ~spoken[columns - first]
+    windows.transpose(0, 2, 1)[silent] = SILENCE
+    return windows
