@@ -1,0 +1,68 @@
+"""What a run shows in Prefect's UI beside its task runs: how far it is, the QA table, and where everything lies."""
+
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+
+from tasks.types import DubRequest, DubResult, EpisodeRequest, QaReport
+
+logger = logging.getLogger(__name__)
+
+# Percent of a run that lies behind once a stage is over; rough, for one language.
+PERCENT_AFTER = {"inspect": 3, "shots": 10, "faces": 30, "casting": 40, "sync": 65, "judge": 80, "reels": 92, "assemble": 97, "publish": 100}
+
+
+class ProgressBoard:
+    """The run's artifacts. Outside a flow run, or when the server does not answer, nothing is shown and nothing is lost."""
+
+    def __init__(self, request: EpisodeRequest) -> None:
+        self._name = request.episode_id if isinstance(request, DubRequest) else "plan"
+        self._progress: UUID | None = None
+        if FlowRunContext.get() is None:
+            return
+        try:
+            made = create_progress_artifact(progress=0.0, key=f"progress-{self._name}", description=f"How far {self._name} is")
+            self._progress = made if isinstance(made, UUID) else None
+        except (httpx.HTTPError, PrefectException) as error:
+            logger.warning("no progress artifact: %s", error)
+
+    def finish(self, stage: str) -> None:
+        """A stage is over."""
+        if self._progress is None or stage not in PERCENT_AFTER:
+            return
+        try:
+            update_progress_artifact(artifact_id=self._progress, progress=float(PERCENT_AFTER[stage]))
+        except (httpx.HTTPError, PrefectException) as error:
+            logger.warning("the progress artifact was not updated: %s", error)
+
+    def show_result(self, result: DubResult, reports: Sequence[QaReport]) -> None:
+        """The QA table, and a page that says where the episode lies."""
+        if self._progress is None:
+            return
+        rows = [
+            {
+                "shot": report.shot.index,
+                "language": report.language,
+                "verdict": report.verdict,
+                "reason": report.reason,
+                "LSE-C before": report.before.confidence,
+                "LSE-C undubbed": report.undubbed.confidence,
+                "LSE-C after": report.after.confidence,
+                "offset after": report.after.offset_frames,
+            }
+            for report in reports
+        ]
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
+        lines = [f"# {result.episode_id}", "", f"{result.num_shots} shots: {verdicts}", ""]
+        lines += [f"- {language}: `{where}`" for language, where in result.outputs.items()]
+        lines += [f"- report: `{result.report}`", *(f"- warning: {text}" for text in result.warnings)]
+        try:
+            create_table_artifact(table=rows, key=f"shots-{self._name}", description=f"QA of {self._name}, shot by shot")
+            create_markdown_artifact(markdown="\n".join(lines), key=f"episode-{self._name}", description=f"Where {self._name} lies")
+        except (httpx.HTTPError, PrefectException) as error:
+            logger.warning("no artifacts of the result: %s", error)

@@ -1,0 +1,150 @@
+"""The `dub` command. Light on purpose: what a command needs is imported when it runs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="dub",
+    help="Dubs films: new lips for a translated dialogue track.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="The weights: list, import, verify.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+Film = Annotated[str, typer.Argument(metavar="FILM", help="The film: a path, file: or s3:// URI.", show_default=False)]
+Audio = Annotated[list[str] | None, typer.Option("--audio", metavar="LANG=TRACK", help="A dubbed dialogue track, as in fr=fr.wav. May be repeated.")]
+Original = Annotated[
+    str | None, typer.Option("--original-dialogue", metavar="STEM", help="The voices as recorded, where the film's sound is not that.")
+]
+Speaker = Annotated[str, typer.Option("--speaker", metavar="auto|only-face|FILE", help="Who speaks: found out; a shot's only face; as FILE says.")]
+Work = Annotated[str | None, typer.Option("--work", metavar="FOLDER", help="Where finished steps are kept, so that a run can go on later.")]
+Model = Annotated[str, typer.Option("--model", metavar="NAME", help="The weights to use; see `dub models list`.")]
+Scorer = Annotated[Literal["expert", "vgg"], typer.Option("--scorer", help="Who judges sync: the package's expert or an imported SyncNet.")]
+Detector = Annotated[Literal["auto", "dlib", "yunet", "retinaface"] | None, typer.Option("--detector", help="The face detector.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Shots worked on at the same time; as many as processors if not given.")
+]
+Runner = Annotated[Literal["threads", "processes", "dask", "ray"] | None, typer.Option("--runner", help="What runs the shots; threads if not given.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
+
+
+@app.command()
+def episode(
+    film: Film,
+    out: Annotated[str, typer.Option("--out", metavar="FOLDER_OR_S3_URI", help="The episode goes to OUT/ID/.", show_default=False)],
+    audio: Audio = None,
+    original_dialogue: Original = None,
+    speaker: Speaker = "auto",
+    episode_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The episode's name; made from FILM's name if not given.")] = None,
+    work: Work = None,
+    model: Model = "dubflow-lite",
+    lossless: Annotated[bool, typer.Option("--lossless", help="FFV1 in Matroska instead of H.264 in MP4.")] = False,
+    scorer: Scorer = "expert",
+    detector: Detector = None,
+    workers: Workers = None,
+    runner: Runner = None,
+    as_json: Json = False,
+) -> None:
+    """Dub a film into every language given. Exit codes: 0 done; 1 our trouble, the same command goes on; 2 something is wrong with the input."""
+    from flows.make_request import make_request
+    from flows.run_command import finish, run_flow
+    from tasks.types import DubRequest
+
+    def show(result) -> None:
+        from flows.show import show_result
+
+        show_result(result)
+
+    fields = {"speaker": speaker, "work": work, "model": model, "scorer": scorer, "detector": detector, "original_dialogue": original_dialogue}
+    fields |= {"out": out, "episode_id": episode_id, "codec": "ffv1" if lossless else "h264", "num_workers": workers, "task_runner": runner}
+    finish(as_json, lambda: run_flow(make_request(DubRequest, film, audio or [], **fields)), show)
+
+
+@app.command()
+def plan(
+    film: Film,
+    audio: Audio = None,
+    original_dialogue: Original = None,
+    speaker: Speaker = "auto",
+    work: Work = None,
+    model: Model = "dubflow-lite",
+    detector: Detector = None,
+    workers: Workers = None,
+    runner: Runner = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a dub would do: shots, faces, who speaks, what would be synced or left and why, and how long it takes. Renders nothing."""
+    from flows.make_request import make_request
+    from flows.run_command import finish, run_flow
+    from tasks.types import PlanRequest
+
+    def show(result) -> None:
+        from flows.show import show_plan
+
+        show_plan(result)
+
+    fields = {"speaker": speaker, "work": work, "model": model, "detector": detector, "original_dialogue": original_dialogue}
+    fields |= {"num_workers": workers, "task_runner": runner}
+    finish(as_json, lambda: run_flow(make_request(PlanRequest, film, audio or [], **fields)), show)
+
+
+@models_app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """The weights at hand: those of the package and those imported."""
+    from flows.models_command import list_weights, show_list
+    from flows.run_command import finish
+
+    finish(as_json, list_weights, show_list)
+
+
+@models_app.command("import")
+def import_weights(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .model.", show_default=False)],
+    name: Annotated[str | None, typer.Option("--name", help="How to call them; weights of one name belong together.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy weights into the models folder, once they are known to fit one of dubflow's networks. Nothing in the file is run."""
+    from flows.models_command import import_file, show_imported
+    from flows.run_command import finish
+
+    finish(as_json, lambda: import_file(file, name), show_imported)
+
+
+@models_app.command("verify")
+def verify_models(as_json: Json = False) -> None:
+    """Look at all weights again: digest, names, shapes, values. Exit code 1 when any is damaged."""
+    from flows.models_command import show_verified, verify_weights
+    from flows.run_command import finish
+
+    finish(as_json, verify_weights, show_verified, lambda verified: not verified.damaged)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, which device, which weights, which store, and what is wrong. Exit code 1 when something is."""
+    from flows.doctor import examine, show_findings
+    from flows.run_command import finish
+
+    finish(as_json, examine, show_findings, lambda findings: findings.is_all_right)
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the demo goes.")] = Path("demo-out")) -> None:
+    """Make a small film and a dubbed track, dub it, and say where film and report lie."""
+    from flows.demo import run_demo  # pyright: ignore[reportMissingImports]
+
+    run_demo(out)
+
+
+def main() -> None:
+    """Entry point of the `dub` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

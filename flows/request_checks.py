@@ -1,0 +1,112 @@
+"""A request is looked at as a whole before any work: everything that is wrong with it is told at once, and nothing has been written yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from flows.make_request import all_of
+from flows.work_folder import work_folder_of
+from infra.errors import InputError
+from infra.settings import get_settings
+from infra.storage import Storage, fetch, open_storage
+from infra.storage_keys import FolderLocation, parse_location, redact
+from tasks.choose_speaker import read_casting_file
+from tasks.model_shelf import pin_models
+from tasks.prepare_stem import check_language
+from tasks.types import DubRequest, EpisodeRequest, Models
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a request names, at hand: local paths, pinned models, the store that the episode goes to."""
+
+    film: Path
+    audio: dict[str, Path]
+    original_dialogue: Path | None
+    casting: dict[int, int | None] | None  # of a casting file
+    models: Models
+    detector: tuple[str, str | None]  # name, weights
+    storage: Storage | None  # None: nothing is to be published
+
+
+def gather_inputs(request: EpisodeRequest) -> Inputs:
+    """Find, fetch and pin all that the request names. Raises one InputError with everything that is wrong; TransientError when a store fails."""
+    problems: list[str] = []
+
+    def attempt(check: Callable[[], ResultT]) -> ResultT | None:
+        try:
+            return check()
+        except InputError as error:
+            problems.append(str(error))
+            return None
+
+    into = attempt(lambda: work_folder_of(request) / "inputs")
+    for language in request.audio:
+        attempt(lambda tag=language: check_language(tag))
+    models = attempt(lambda: pin_models(get_settings().models_folder, request.model, request.scorer))
+    detector = attempt(lambda: choose_detector(request.detector))
+    storage = None
+    if isinstance(request, DubRequest):
+        storage = attempt(lambda: _checked_storage(request))
+    if into is None:
+        raise all_of(problems)
+
+    def local(text: str) -> Path | None:
+        return attempt(lambda: fetch(text, into))
+
+    film = local(request.film)
+    audio = {language: local(track) for language, track in request.audio.items()}
+    stem = None if request.original_dialogue is None else local(request.original_dialogue)
+    named = None if request.speaker in ("auto", "only-face") else local(request.speaker)
+    casting = None if named is None else attempt(lambda: read_casting_file(named))
+    if problems:
+        raise all_of(problems)
+    assert film is not None
+    assert models is not None
+    assert detector is not None
+    return Inputs(film, {language: path for language, path in audio.items() if path is not None}, stem, casting, models, detector, storage)
+
+
+def choose_detector(name: str | None) -> tuple[str, str | None]:
+    """(name, weights file) of the face detector; `auto` takes the best one whose weights are set up, else dlib, which needs none."""
+    settings = get_settings()
+    weights = {"retinaface": settings.retinaface_path, "yunet": settings.yunet_path, "dlib": None}
+    wanted = name or settings.detector
+    if wanted == "auto":
+        wanted = next((known for known in ("retinaface", "yunet") if weights[known] is not None), "dlib")
+    path = weights[wanted]
+    if wanted != "dlib" and path is None:
+        raise InputError(f"The face detector {wanted} needs a weights file: set DUBFLOW_{wanted.upper()}_PATH.")
+    if path is not None and not path.is_file():
+        raise InputError(f"The weights of the face detector {wanted} are not there: {path}")
+    return wanted, None if path is None else str(path)
+
+
+def _checked_storage(request: DubRequest) -> Storage:
+    """OUT as a storage that answers. OUT/ID must not hold an input, and OUT must not lie in one: inputs are never written to."""
+    for text in (request.film, *request.audio.values(), *([request.original_dialogue] if request.original_dialogue else [])):
+        _refuse_overlap(request, text)
+    storage = open_storage(request.out)
+    storage.exists(f"{request.episode_id}/manifest.json")  # a bucket that is missing or closed is told now, not after the work
+    return storage
+
+
+def _refuse_overlap(request: DubRequest, text: str) -> None:
+    source, out = parse_location(text), parse_location(request.out)
+    if isinstance(source, FolderLocation) != isinstance(out, FolderLocation):
+        return
+    if isinstance(source, FolderLocation) and isinstance(out, FolderLocation):
+        source_parts, out_parts = source.path.resolve().parts, out.path.resolve().parts
+    else:
+        source_parts, out_parts = _s3_parts(source), _s3_parts(out)
+    target = (*out_parts, request.episode_id)
+    if out_parts[: len(source_parts)] == source_parts or source_parts[: len(target)] == target:
+        raise InputError(f"--out {redact(request.out)}: the episode would be written over or into an input, {redact(text)}. Choose another folder.")
+
+
+def _s3_parts(location: object) -> tuple[str, ...]:
+    bucket, key = getattr(location, "bucket", ""), getattr(location, "key", "")
+    return (bucket, *(key.split("/") if key else ()))

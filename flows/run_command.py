@@ -1,0 +1,108 @@
+"""Runs the work of a command: Prefect's local server, display, log and Ctrl-C around it, and every end as an exit code and one clear message."""
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel
+
+from infra import settings
+from infra.errors import InputError, OurTroubleError
+from tasks.types import DubRequest, EpisodeRequest, PlanRequest
+
+ResultT = TypeVar("ResultT", bound=BaseModel)
+DONE, OUR_TROUBLE, YOUR_INPUT, INTERRUPTED = 0, 1, 2, 130
+logger = logging.getLogger(__name__)
+
+
+def finish(
+    as_json: bool, work: Callable[[], ResultT], show: Callable[[ResultT], None], is_good: Callable[[ResultT], bool] = lambda result: True
+) -> NoReturn:
+    """Do the work of one command and leave with its exit code. The result goes to stdout, everything else to stderr.
+
+    With as_json exactly one JSON object is printed: the result and `"status": "done"`, or what went wrong. Otherwise `show` prints the result for
+    people. A result that is not good makes exit code 1.
+    """
+    try:
+        result = work()
+    except InputError as error:
+        _fail(as_json, YOUR_INPUT, "input", str(error))
+    except OurTroubleError as error:
+        _fail(as_json, OUR_TROUBLE, "trouble", str(error))
+    except Exception as error:
+        _fail(as_json, OUR_TROUBLE, "trouble", f"{type(error).__name__}: {error}. This is a fault in dubflow.")
+    except BaseException:  # KeyboardInterrupt, Prefect's TerminationSignal
+        _fail(as_json, INTERRUPTED, "interrupted", "Stopped.")
+    if as_json:
+        print(json.dumps({"status": "done", **result.model_dump(mode="json")}, ensure_ascii=False))
+    else:
+        show(result)
+    sys.exit(DONE if is_good(result) else OUR_TROUBLE)
+
+
+def run_flow(request: EpisodeRequest) -> BaseModel:
+    """Run the request's flow, watched on stderr, logged in the work folder. Raises the flow's errors; KeyboardInterrupt when the user stops it."""
+    from flows import interrupts, progress
+    from flows.display import open_display
+    from flows.forecast import Forecast, Rates
+    from flows.local_server import serving_unless_configured, talking_to
+    from flows.work_folder import work_folder_of
+
+    settings.apply_environment()
+    work_folder = work_folder_of(request)
+    num_workers = request.num_workers or settings.get_settings().num_workers
+    display = open_display(Forecast(Rates.load(work_folder), num_workers))
+    with ExitStack() as stack:
+        stack.enter_context(interrupts.stopping_on_signals())
+        server = stack.enter_context(serving_unless_configured(work_folder))
+
+        from flows.log_file import logging_to_file
+        from flows.request_checks import gather_inputs
+
+        flow = _flow_of(request)
+        log = stack.enter_context(logging_to_file(work_folder, request.episode_id if isinstance(request, DubRequest) else "plan"))
+        gather_inputs(request)  # the flow does it too; here it spares the user the wait for the server
+        stack.callback(lambda: print(f"log: {log}", file=sys.stderr))
+        stack.enter_context(display)
+        stack.enter_context(progress.listening(display))
+        if server is not None:
+            display.hear(progress.Said("starting Prefect's local server"))
+            stack.enter_context(talking_to(server.url()))
+        return _logged(flow, request)
+
+
+def _flow_of(request: EpisodeRequest) -> Callable[..., BaseModel]:
+    from flows.dub_episode import dub_episode
+    from flows.plan_episode import plan_episode
+
+    if isinstance(request, DubRequest):
+        return dub_episode
+    assert isinstance(request, PlanRequest)
+    return plan_episode
+
+
+def _logged(flow: Callable[..., BaseModel], request: EpisodeRequest) -> BaseModel:
+    try:
+        result = flow(request)
+    except InputError as error:
+        logger.info("refused: %s", error)
+        raise
+    except Exception as error:
+        logger.error("failed", exc_info=error)
+        raise
+    logger.info("done: %s", result.model_dump_json())
+    return result
+
+
+def _fail(as_json: bool, exit_code: int, kind: str, message: str) -> NoReturn:
+    go_on = "" if exit_code == YOUR_INPUT else f"Finished work is kept; the same command goes on from there: {shlex.join(['dub', *sys.argv[1:]])}"
+    if as_json:
+        answer = {"status": "failed", "exit_code": exit_code, "kind": kind, "message": message, "what_next": go_on}
+        print(json.dumps(answer, ensure_ascii=False))
+    for line in (*message.splitlines(), *([go_on] if go_on else [])):
+        print("dub: " + "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line), file=sys.stderr)
+    sys.exit(exit_code)
