@@ -1,6 +1,5 @@
 """Shows a run to people: a live per-stage, per-shot view on a terminal, plain lines in a pipe."""
 
-import sys
 import threading
 import time
 from types import TracebackType
@@ -18,7 +17,7 @@ class Display(Listener, Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-def open_display(forecast: Forecast, stream: TextIO = sys.stderr) -> Display:
+def open_display(forecast: Forecast, stream: TextIO) -> Display:
     """The display that fits the stream."""
     return LiveDisplay(forecast, stream) if stream.isatty() else PlainDisplay(forecast, stream)
 

@@ -138,6 +138,7 @@ def _serve(lifeline: Connection, log: str) -> None:
     config = uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on", timeout_graceful_shutdown=2)
     servers.append(uvicorn.Server(config))
     servers[0].run(sockets=[listener])
+    os._exit(0)  # all is written and closed; threads of Prefect's would hold the interpreter for seconds
 
 
 def _end_with(lifeline: Connection, servers: list) -> None:

@@ -29,7 +29,7 @@ def make_request(kind: type[RequestT], film: str, audio: Sequence[str], **fields
     tracks: dict[str, str] = {}
     for text in audio:
         language, equals, track = text.partition("=")
-        if not (language and equals and track):
+        if not (re.fullmatch(r"[\w./-]{1,64}", language) and equals and track):
             problems.append(f"--audio {redact(text)}: write LANG=TRACK, as in fr=french.wav.")
         elif language in tracks:
             problems.append(f"--audio {redact(text)}: {language} is given twice.")

@@ -55,7 +55,7 @@ def run_flow(request: EpisodeRequest) -> BaseModel:
     settings.apply_environment()
     work_folder = work_folder_of(request)
     num_workers = request.num_workers or settings.get_settings().num_workers
-    display = open_display(Forecast(Rates.load(work_folder), num_workers))
+    display = open_display(Forecast(Rates.load(work_folder), num_workers), sys.stderr)
     with ExitStack() as stack:
         stack.enter_context(interrupts.stopping_on_signals())
         server = stack.enter_context(serving_unless_configured(work_folder))

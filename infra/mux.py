@@ -1,5 +1,7 @@
 """Puts picture, dub and the film's own other streams into one file; only what the container cannot hold is converted, and that is told."""
 
+import errno
+import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +16,7 @@ from langcodes.tag_parser import LanguageTagError
 from infra import ffmpeg
 from infra.container import container_start_s, open_container
 from infra.declared import pick_video_stream
-from infra.errors import InputError, OurTroubleError
+from infra.errors import InputError, OurTroubleError, TransientError
 
 ContainerName = Literal["mp4", "mkv"]
 
@@ -37,6 +39,7 @@ _HELD_SUBTITLES = {
     "mp4": frozenset({"mov_text", "dvd_subtitle"}),
     "mkv": frozenset({"subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}),
 }
+DISK_FULL = os.strerror(errno.ENOSPC)
 _TITLE_KEYS = {"mp4": "handler_name", "mkv": "title"}
 
 
@@ -93,11 +96,18 @@ def mux(path: Path, picture: PictureTrack, dub: DubTrack, film_path: Path) -> tu
     try:
         ffmpeg.run([*inputs, *own, *others.args, *outputs], timeout_s=timeout_s)
     except OurTroubleError as error:
+        if DISK_FULL in str(error):
+            raise TransientError(f"Disk full while writing {path}. Free some space and run the same command again: finished work is kept.") from error
         if not others.args:
             raise
         ffmpeg.run([*inputs, *own, *outputs], timeout_s=timeout_s)
         others.warnings = [f"The film's own sound and subtitles could not be carried over: {str(error).splitlines()[0]}"]
     return (*dub_warnings, *others.warnings)
+
+
+def check_dub(dub: DubTrack, container: ContainerName) -> None:
+    """Raise InputError where mux() would, before any work is done."""
+    _plan_dub(dub, container, dub.num_samples / dub.sample_rate_hz)
 
 
 def _dub_labels(dub: DubTrack, container: ContainerName) -> list[str]:

@@ -11,7 +11,7 @@ from infra.artifacts import ArtifactStore
 from infra.container import open_container
 from infra.durable import copy_hashed, disk_errors, publish, sha256_of_file, sync_file
 from infra.errors import OurTroubleError
-from infra.mux import DubTrack, PictureTrack, mux
+from infra.mux import DubTrack, PictureTrack, check_dub, mux
 from infra.scratch import new_scratch_name
 from infra.video import FrameReader, VideoFacts, scan
 from infra.video_join import display_matrix, join_segments
@@ -20,13 +20,22 @@ from tasks.types import DubbedEpisode, EpisodeId, Film, Reel, Stem
 
 SUFFIXES: dict[CodecName, str] = {"h264": "mp4", "ffv1": "mkv"}
 JITTER_FRAMES = 0.02  # a film's timestamps may lie this far (in frames) from its constant rate; what is written follows the rate
-RATE_TOLERANCE = 0.01  # of an average: containers differ in how long they make the last frame
 HDR_SIDE_DATA = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
 
 
 def output_key(episode_id: EpisodeId, language: str, codec: CodecName) -> str:
     """Where the dubbed film lies under OUT/ID."""
     return f"{language}/{episode_id}.{language}.{SUFFIXES[codec]}"
+
+
+def check_deliverable(film: Film, dub: Stem, codec: CodecName) -> tuple[str, ...]:
+    """What the viewer of the result should know of its picture (warnings), found before any work is done.
+
+    Raises InputError when the codec cannot keep the film's pixel format or the container cannot hold the dub.
+    """
+    warnings = choose_encoding(film, codec).warnings
+    check_dub(_dub_track(dub, dub.language or "und"), "mkv" if codec == "ffv1" else "mp4")
+    return warnings
 
 
 def assemble_episode(
@@ -41,7 +50,7 @@ def assemble_episode(
     key = output_key(episode_id, language, codec)
     timing = store.load_arrays(film.timing)
     pts = timing["pts"]
-    track = DubTrack(Path(dub.path), language, dub.sample_rate_hz, dub.num_channels, dub.num_samples)
+    track = _dub_track(dub, language)
     segments = [(store.path(reel.segment), reel.first_frame, reel.end_frame) for reel in sorted(reels, key=lambda reel: reel.first_frame)]
     reader = FrameReader(film.path, pts, film.time_base, timing["is_keyframe"], film.rotation_degrees)
     _, first_frame = next(reader.frames(0, 1))
@@ -53,14 +62,26 @@ def assemble_episode(
         verify_episode(finished, film, pts, track, codec)
         with disk_errors("writing the dubbed film", into):
             sha256 = _move(finished, into / key)
-    warnings = (*choose_encoding(film, codec).warnings, *mux_warnings, *_lost_hdr(first_frame))
+    warnings = (*choose_encoding(film, codec).warnings, *mux_warnings, *_lost_hdr(first_frame), *_changed_timecode(film))
     return DubbedEpisode(episode_id=episode_id, language=language, output=key, sha256=sha256, num_frames=film.num_frames, warnings=warnings)
+
+
+def _dub_track(dub: Stem, language: str) -> DubTrack:
+    return DubTrack(Path(dub.path), language, dub.sample_rate_hz, dub.num_channels, dub.num_samples)
+
+
+def _start_timecode(film: Film) -> str | None:
+    """The film's, as files can hold it: only 30000/1001 and its multiples count with dropped frames."""
+    if film.start_timecode and film.fps.denominator != 1001:
+        return film.start_timecode.replace(";", ":")
+    return film.start_timecode
 
 
 def _picture_track(path: Path, film: Film, pts: np.ndarray) -> PictureTrack:
     width, height = coded_size(film)
     aspect = film.sample_aspect_ratio * width / height
-    return PictureTrack(path, film.duration_s, float(int(pts[0]) * film.time_base), aspect, film.start_timecode, chroma_location(film))
+    start_s = float(int(pts[0]) * film.time_base)
+    return PictureTrack(path, film.duration_s, start_s, aspect, _start_timecode(film), chroma_location(film))
 
 
 def _move(finished: Path, final: Path) -> str:
@@ -83,6 +104,13 @@ def _move(finished: Path, final: Path) -> str:
 def _lost_hdr(frame: VideoFrame) -> list[str]:
     found = [name for name in HDR_SIDE_DATA if frame.side_data.get(name) is not None]
     return [f"The film's HDR metadata ({', '.join(found).lower()}) is not carried over; its colour tags are."] if found else []
+
+
+def _changed_timecode(film: Film) -> list[str]:
+    written = _start_timecode(film)
+    if written == film.start_timecode:
+        return []
+    return [f"The film's start timecode {film.start_timecode} drops frames, its rate does not: written as {written}."]
 
 
 def verify_episode(path: Path, film: Film, pts: np.ndarray, dub: DubTrack, codec: CodecName) -> None:
@@ -111,7 +139,7 @@ def _picture_differences(written: VideoFacts, film: Film, codec: CodecName) -> I
         ("sample aspect ratio", film.sample_aspect_ratio if aspect_is_same else written.sample_aspect_ratio, film.sample_aspect_ratio),
         ("pixel format", written.pixel_format.replace("yuvj", "yuv"), decoded_format(choose_encoding(film, codec))),
         ("interlacing", written.is_interlaced, film.is_interlaced),
-        ("start timecode", written.start_timecode, film.start_timecode),
+        ("start timecode", written.start_timecode, _start_timecode(film)),
         ("colour range", written_range(film) if same_range(written.color_range, written_range(film)) else written.color_range, written_range(film)),
         ("colour primaries", written.color_primaries, film.color_primaries),
         ("colour transfer", written.color_transfer, film.color_transfer),
@@ -122,10 +150,8 @@ def _picture_differences(written: VideoFacts, film: Film, codec: CodecName) -> I
 
 
 def _time_differences(written: VideoFacts, film: Film, pts: np.ndarray) -> Iterator[str]:
-    if film.is_vfr:
-        rate_is_same = abs(written.fps / film.fps - 1) <= RATE_TOLERANCE
-    else:
-        rate_is_same = written.fps == film.fps or film.num_frames == 1
+    # Of a variable rate only the timestamps count, compared one by one below: the average hangs on how long the last frame is said to last.
+    rate_is_same = film.is_vfr or written.fps == film.fps or film.num_frames == 1
     if not rate_is_same:
         yield f"frame rate is {written.fps}, not {film.fps}"
     if written.num_frames != len(pts):

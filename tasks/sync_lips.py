@@ -12,10 +12,12 @@ from tasks.timeline import frame_times_s, speech_share
 from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem
 from wav2lip_core.lip_syncer import LipSyncer
 from wav2lip_core.mel import COLUMNS_PER_S, SILENCE, WINDOW_COLUMNS, first_columns, windows_from
+from wav2lip_core.speech import runs
 
-VERSION = 1
+VERSION = 2
 MAX_PATCH_FRAMES = 500  # a long span becomes several patches, so that memory stays flat
 SPEECH_MARGIN_S = 0.2  # lips move before they are heard and rest a little after
+LONGEST_UNSEEN_S = 0.5  # a face not detected for longer is left alone
 RAMP_FRAMES = 3  # over which a patch fades in and out inside a shot
 _loading = threading.Lock()
 
@@ -64,6 +66,7 @@ def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, sp
     voiced = speech_share(store, dub, times - SPEECH_MARGIN_S, window_s) > 0
     if original is not None:
         voiced |= speech_share(store, original, times - SPEECH_MARGIN_S, window_s) > 0
+    voiced &= ~_hidden(store, film, track, span)
     if not voiced.any():
         return np.zeros(len(times), np.float32)
     padded = np.pad(voiced, RAMP_FRAMES, constant_values=False)
@@ -71,8 +74,17 @@ def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, sp
         padded[:RAMP_FRAMES] = voiced[0]
     if span.end_frame in (shot.end_frame, track.end_frame):
         padded[-RAMP_FRAMES:] = voiced[-1]
-    box = np.lib.stride_tricks.sliding_window_view(padded, 2 * RAMP_FRAMES + 1).mean(axis=1)
-    return np.where(voiced, np.clip(2 * box - 1 / RAMP_FRAMES, 0.2, 1), 0).astype(np.float32)
+    num_voiced = np.lib.stride_tricks.sliding_window_view(padded, 2 * RAMP_FRAMES + 1).sum(axis=1)
+    return np.where(voiced, np.clip((num_voiced - RAMP_FRAMES) / (RAMP_FRAMES + 1), 0.1, 1), 0).astype(np.float32)
+
+
+def _hidden(store: ArtifactStore, film: Film, track: FaceTrack, span: SpeakingSpan) -> np.ndarray:
+    """Where the face has not been seen for a while, bool (n,): somebody or something may stand before it, and is not to be painted on."""
+    detected = store.load_arrays(track.geometry)["detected"][span.first_frame - track.first_frame : span.end_frame - track.first_frame]
+    hidden = np.zeros(len(detected), bool)
+    for first, end in runs(~detected):
+        hidden[first:end] = end - first > LONGEST_UNSEEN_S * film.fps
+    return hidden
 
 
 def _pieces(strength: np.ndarray) -> list[tuple[int, int]]:

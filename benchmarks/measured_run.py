@@ -1,0 +1,97 @@
+"""One dub in a process of its own, with what it took: seconds per stage, and memory of the process and of all it started."""
+
+import multiprocessing
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.machine import MemoryWatch
+from tasks.types import DubRequest
+
+
+@dataclass(frozen=True)
+class Stage:
+    """wall_s: from its begin to its end; work_s: summed over its calls, which run side by side."""
+
+    wall_s: float
+    work_s: float
+    num_calls: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's figures. Memory: see MemoryWatch."""
+
+    total_s: float
+    stages: dict[str, Stage]
+    peak_process_mib: float
+    peak_tree_mib: float
+
+
+@dataclass
+class Stopwatch:
+    """A progress listener that adds up seconds."""
+
+    wall_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    work_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    num_calls: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    begun: dict[str, float] = field(default_factory=dict)
+
+    def hear(self, event) -> None:
+        from flows import progress
+
+        if isinstance(event, progress.StageBegan):
+            self.begun[event.stage] = time.monotonic()
+        elif isinstance(event, progress.StageEnded):
+            self.wall_s[event.stage] += time.monotonic() - self.begun.pop(event.stage)
+        elif isinstance(event, progress.Ended):
+            self.work_s[event.stage] += event.seconds
+            self.num_calls[event.stage] += 1
+
+
+def measure(request: DubRequest) -> Measured:
+    """Dub in a fresh process, which starts from nothing, and measure it. Raises RuntimeError when it fails; its own messages are on stderr."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_dub, args=(request, theirs))
+    process.start()
+    theirs.close()
+    assert process.pid is not None
+    with MemoryWatch(process.pid) as memory:
+        try:
+            total_s, stages = ours.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(f"the run failed with exit code {process.exitcode}") from None
+    process.join()
+    return Measured(total_s, {name: Stage(**figures) for name, figures in stages.items()}, memory.peak_process_mib, memory.peak_tree_mib)
+
+
+def _dub(request: DubRequest, results: Connection) -> None:
+    from infra import settings
+
+    settings.apply_environment()
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import progress
+    from flows.dub_episode import dub_episode
+    from flows.local_server import send_what_is_queued, serving_unless_configured
+
+    stopwatch, started = Stopwatch(), time.monotonic()
+    assert request.work is not None
+    with ExitStack() as stack:
+        server = stack.enter_context(serving_unless_configured(Path(request.work)))
+        if server is not None:
+            stack.enter_context(temporary_settings({PREFECT_API_URL: server.url()}))
+            stack.callback(send_what_is_queued)
+        stack.enter_context(progress.listening(stopwatch))
+        stopwatch.wall_s["start"] = time.monotonic() - started
+        dub_episode(request)
+    stages = {
+        name: asdict(Stage(round(wall_s, 2), round(stopwatch.work_s[name], 2), stopwatch.num_calls[name]))
+        for name, wall_s in stopwatch.wall_s.items()
+    }
+    results.send((round(time.monotonic() - started, 2), stages))

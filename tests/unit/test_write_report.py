@@ -1,0 +1,230 @@
+"""The QA table and the page: right columns and types, right labels, and nothing in them that a spreadsheet or browser would run."""
+
+import csv
+import json
+import re
+from fractions import Fraction
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infra.artifacts import ArtifactStore
+from tasks.shot_table import closed_share, table_of, write_table
+from tasks.timecode import timecode_of
+from tasks.types import DubbedEpisode, DubRequest, Film, Models, QaReport, Shot, SyncScore
+from tasks.write_report import printable, write_report
+
+NTSC = Fraction(30000, 1001)
+COLUMNS = (
+    "shot first_frame end_frame timecode_in timecode_out language outcome reason track_id face_box num_faces "
+    "lse_d_before lse_c_before offset_before lse_d_undubbed lse_c_undubbed offset_undubbed lse_d_after lse_c_after offset_after "
+    "closed_share verdict num_tries seconds"
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
+
+
+def film_of(store: ArtifactStore, **fields) -> Film:
+    pts = fields.pop("pts", np.arange(100))
+    timing = store.put_arrays(pts=pts.astype(np.int64), is_keyframe=np.ones(len(pts), bool))
+    known = {"path": "/films/film.mp4", "sha256": "0" * 64, "timing": timing, "time_base": Fraction(1, 25), "fps": Fraction(25)}
+    known |= {"num_frames": len(pts), "width": 640, "height": 360, "pixel_format": "yuv420p", "video_codec": "h264"}
+    return Film.model_validate(known | fields)
+
+
+def synced(index: int = 0, first: int = 0, end: int = 50, **fields) -> QaReport:
+    known = {
+        "shot": Shot(index=index, first_frame=first, end_frame=end),
+        "language": "fr",
+        "outcome": "synced",
+        "reason": "in sync",
+        "verdict": "pass",
+    }
+    known |= {"track_id": 0, "face_box": (1.0, -2.5, 30.0, 40.0), "num_faces": 1, "num_tries": 1, "seconds": 1.5}
+    known |= {
+        "before": SyncScore(offset_frames=1, confidence=6.0, distance=7.0),
+        "undubbed": SyncScore(offset_frames=-9, confidence=2.0, distance=11.0),
+    }
+    known |= {"after": SyncScore(offset_frames=0, confidence=5.0, distance=8.0)}
+    return QaReport.model_validate(known | fields)
+
+
+def kept(index: int = 1, first: int = 50, end: int = 100, **fields) -> QaReport:
+    known = {"shot": Shot(index=index, first_frame=first, end_frame=end), "language": "fr", "outcome": "kept_original", "reason": "no_face"}
+    return QaReport.model_validate(known | {"verdict": "kept_original"} | fields)
+
+
+# -- timecodes
+
+
+@pytest.mark.parametrize(
+    ("frame", "fps", "start", "label"),
+    [
+        (0, Fraction(25), None, "00:00:00:00"),
+        (1525, Fraction(25), "10:00:00:00", "10:01:01:00"),
+        (25 * 86400, Fraction(25), "01:00:00:00", "01:00:00:00"),
+        (24, Fraction(24000, 1001), "01:00:00:00", "01:00:01:00"),
+        (1800, NTSC, None, "00:01:00:00"),
+        (1799, NTSC, "00:00:00;00", "00:00:59;29"),
+        (1800, NTSC, "00:00:00;00", "00:01:00;02"),
+        (17981, NTSC, "00:00:00;00", "00:09:59;29"),
+        (17982, NTSC, "00:00:00;00", "00:10:00;00"),
+        (107892, NTSC, "00:00:00;00", "01:00:00;00"),
+        (1, NTSC, "00:59:59;29", "01:00:00;00"),
+        (3600, Fraction(60000, 1001), "00:00:00;00", "00:01:00;04"),
+        (10, Fraction(25), "00:00:00;20", "00:00:01:05"),
+    ],
+)
+def test_a_frame_has_its_smpte_label(frame, fps, start, label):
+    assert timecode_of(frame, fps, start) == label
+
+
+def test_drop_frame_leaves_out_two_labels_a_minute_but_every_tenth_and_no_other():
+    expected = [
+        f"00:{minute:02d}:{second:02d};{frame:02d}"
+        for minute in range(25)
+        for second in range(60)
+        for frame in range(30)
+        if not (second == 0 and frame < 2 and minute % 10)
+    ]
+    assert [timecode_of(n, NTSC, "00:00:00;00") for n in range(len(expected))] == expected
+    assert all(timecode_of(1, NTSC, before) == after for before, after in pairwise(expected))
+
+
+def test_the_table_starts_at_the_films_own_timecode_and_ends_shots_at_the_next_ones_first_frame(store):
+    film = film_of(store, start_timecode="01:00:00:00")
+    table = table_of(film, [synced(), kept()], np.arange(100) / 25)
+    assert list(table["timecode_in"]) == ["01:00:00:00", "01:00:02:00"]
+    assert list(table["timecode_out"]) == ["01:00:02:00", "01:00:04:00"]
+
+
+def test_in_a_film_of_variable_rate_a_label_follows_the_clock(store):
+    film = film_of(store, is_vfr=True, fps=Fraction(20))
+    times = np.concatenate([np.arange(50) / 25, 2 + np.arange(50) / 50 * 3])
+    table = table_of(film, [synced(), kept()], times)
+    assert table["timecode_in"][1] == "00:00:02:00"
+    assert table["timecode_out"][1] == "00:00:05:00"
+
+
+# -- the table
+
+
+def test_the_table_has_the_promised_columns_in_order_and_survives_parquet_with_its_types(store, tmp_path):
+    table = table_of(film_of(store), [kept(), synced()], np.arange(100) / 25)
+    parquet, _ = write_table(table, tmp_path)
+    read = pd.read_parquet(parquet)
+    assert list(read.columns) == COLUMNS.split()
+    assert list(read["shot"]) == [0, 1]
+    assert {name: str(read[name].dtype) for name in ("shot", "track_id", "lse_c_after", "offset_after", "verdict", "seconds")} == {
+        "shot": "int64", "track_id": "Int64", "lse_c_after": "Float64", "offset_after": "Int64", "verdict": "string", "seconds": "float64",
+    }  # fmt: skip
+    assert list(read["face_box"][0]) == [1.0, -2.5, 30.0, 40.0]
+    assert read["face_box"][1] is None
+    assert read["lse_c_after"].isna()[1]
+    assert read["track_id"].isna()[1]
+    assert read["offset_undubbed"][0] == -9
+
+
+def test_a_table_without_any_score_or_face_still_has_the_same_types(store, tmp_path):
+    scored, _ = write_table(table_of(film_of(store), [synced()], np.arange(100) / 25), tmp_path)
+    types = pd.read_parquet(scored).dtypes
+    bare, _ = write_table(table_of(film_of(store), [kept()], np.arange(100) / 25), tmp_path)
+    assert (pd.read_parquet(bare).dtypes == types).all()
+
+
+def test_closed_share_says_how_much_of_the_way_to_the_original_was_made():
+    assert closed_share(synced()) == pytest.approx(0.75)
+    assert closed_share(synced(after=SyncScore(confidence=7.0))) == pytest.approx(1.25)
+    assert closed_share(synced(after=SyncScore(confidence=1.0))) == pytest.approx(-0.25)
+    assert closed_share(synced(before=SyncScore(confidence=1.5))) is None  # the original is no better: there is no distance to close
+    assert closed_share(synced(before=SyncScore(reason="no voice"))) is None
+    assert closed_share(kept()) is None
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_text_in_the_csv_begins_like_a_formula_and_numbers_stay_numbers(store, tmp_path, text):
+    table = table_of(film_of(store), [synced(reason=text)], np.arange(100) / 25)
+    parquet, comma = write_table(table, tmp_path)
+    with open(comma, newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    assert row["reason"] == "'" + text.replace("\t", " ").replace("\r", " ")
+    assert row["offset_undubbed"] == "-9"
+    assert json.loads(row["face_box"]) == [1.0, -2.5, 30.0, 40.0]
+    assert pd.read_parquet(parquet)["reason"][0] == text
+
+
+# -- the page
+
+
+class Parsed(HTMLParser):
+    """Tags, their attributes and all text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def page_of(store: ArtifactStore, into: Path, reports: list[QaReport], film_name: str = "film.mp4", warnings: tuple[str, ...] = ()) -> str:
+    into.mkdir(exist_ok=True)
+    request = DubRequest(film=f"/films/{film_name}", audio={"fr": "fr.wav"}, out="out", episode_id="episode-1")
+    episodes = [DubbedEpisode(episode_id="episode-1", language="fr", output="fr/episode-1.fr.mp4", sha256="a" * 64, num_frames=100)]
+    models = Models(name="m", generator_path="/g", generator_sha256="b" * 64, expert_path="/e", expert_sha256="c" * 64)
+    files = write_report(store, film_of(store), request, reports, episodes, models, warnings, into)
+    return Path(files.page).read_text()
+
+
+def test_the_page_tells_verdicts_reasons_and_scores_in_plain_words(store, tmp_path):
+    text = " ".join(" ".join(Parsed(page_of(store, tmp_path / "r", [synced(), kept(evidence="a wall")], warnings=("2 s cut",))).text).split())
+    assert "fr: 1 of 2 shots synced" in text
+    assert "no face in the shot a wall" in text
+    assert "6.00 / 2.00 / 5.00" in text
+    assert "75%" in text
+    assert "2 s cut" in text
+    assert "None" not in text
+
+
+def test_a_synced_shot_shows_its_face_before_and_after_inside_the_page(store, tmp_path):
+    thumbnail = store.put_bytes(b"\xff\xd8jpeg", "image/jpeg")
+    page = Parsed(page_of(store, tmp_path / "r", [synced(thumbnail=thumbnail), kept()]))
+    sources = [value for name, value in page.attributes if name == "src"]
+    assert sources == ["data:image/jpeg;base64,/9hqcGVn"]
+
+
+@pytest.mark.parametrize(
+    "attack", ["<script>alert(1)</script>", '"onload="alert(1)', "{{7*7}}", "</title><img src=x onerror=alert(1)>", "\u202egpj\x1b[31m"]
+)
+def test_text_from_outside_stays_text(store, tmp_path, attack):
+    plain = Parsed(page_of(store, tmp_path / "plain", [synced(reason="x", evidence="x")], "x.mp4", ("x",)))
+    name = attack.replace("/", "_")
+    page = page_of(store, tmp_path / "r", [synced(reason=attack, evidence=attack)], f"{name}.mp4", (attack,))
+    parsed = Parsed(page)
+    assert parsed.tags == plain.tags
+    assert [name for name, _ in parsed.attributes] == [name for name, _ in plain.attributes]
+    assert "".join(parsed.text).count(printable(attack)) == (3 if "/" in attack else 4)  # warning, reason, evidence, and the film's name
+    assert not re.search("[\u202a-\u202e\x1b]", page)
+
+
+def test_the_page_asks_nothing_from_anywhere(store, tmp_path):
+    page = page_of(store, tmp_path / "r", [synced(), kept()])
+    parsed = Parsed(page)
+    assert "script" not in parsed.tags
+    assert "link" not in parsed.tags
+    assert not re.search(r"https?:|url\(|@import", page)
+    assert ("content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in parsed.attributes
