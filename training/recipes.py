@@ -39,9 +39,9 @@ class GeneratorRecipe:
     learning_rate: float = 4e-4
     lower_half_weight: float = 3.0
     mask_weight: float = 0.002
-    sync_weight: float = 0.02
+    sync_weight: float = 0.01  # 0.02 was seen to paint dark corners of the mouth that the expert likes
     sync_from: float = 0.4
-    silence_share: float = 0.25  # of the steps' clips come with their quiet parts digitally silent
+    silence_share: float = 0.15  # of the steps' clips come with their quiet parts digitally silent
     ema_decay: float = 0.98  # short runs: a longer memory drags the first steps along
     max_minutes: float = 35
     seed: int = 1
