@@ -1,5 +1,6 @@
 """The flow `dub-episode`: a film and its translated dialogue in, the dubbed film in every language and its QA report out."""
 
+import flows.environment  # noqa: F401  # isort: skip
 import time
 from pathlib import Path
 

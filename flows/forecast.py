@@ -14,6 +14,7 @@ from infra.scratch import new_scratch_name
 # Seconds per unit on two slow cores, for a machine that has measured nothing yet. Units: megapixels of frames, or frames of faces.
 FIRST_GUESS = {
     "inspect": 0.004,
+    "original": 0.005,
     "stems": 0.005,
     "shots": 0.008,
     "faces": 0.06,
@@ -24,6 +25,7 @@ FIRST_GUESS = {
     "assemble": 0.006,
     "report": 0.0,
     "publish": 0.0,
+    "manifest": 0.0,
 }
 MEMORY_SHARE = 0.5  # what earlier runs count beside the latest
 

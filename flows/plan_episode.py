@@ -1,5 +1,6 @@
 """The flow `plan-episode`: what a dub would do, shot by shot, and how long it would take. Renders nothing; what it finds is kept for the dub."""
 
+import flows.environment  # noqa: F401  # isort: skip
 from prefect import flow
 
 from flows.forecast import Rates

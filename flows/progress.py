@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-STAGES = ("inspect", "stems", "shots", "faces", "casting", "sync", "judge", "reels", "assemble", "publish", "report")
+STAGES = ("inspect", "original", "stems", "shots", "faces", "casting", "sync", "judge", "reels", "assemble", "report", "publish", "manifest")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def publish_episode(run: Run[DubRequest], study: Study, takes: Takes, episodes: 
     prefix = f"{request.episode_id}/"
     storage.delete(prefix + MANIFEST)  # of an earlier run: it would vouch for files that are being replaced
     run.all_of(steps.PUBLISH, [Call({"storage": storage, "path": path, "key": prefix + key}) for key, path in local.items()])
-    run.one(steps.PUBLISH, storage=storage, path=manifest, key=prefix + MANIFEST)
+    run.one(steps.MANIFEST, storage=storage, path=manifest, key=prefix + MANIFEST)
     return DubResult(
         episode_id=request.episode_id,
         num_shots=len(study.shots),

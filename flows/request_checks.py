@@ -1,5 +1,6 @@
 """A request is looked at as a whole before any work: everything that is wrong with it is told at once, and nothing has been written yet."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,18 @@ def _checked_storage(request: DubRequest) -> Storage:
     """OUT as a storage that answers. OUT/ID must not hold an input, and OUT must not lie in one: inputs are never written to."""
     for text in (request.film, *request.audio.values(), *([request.original_dialogue] if request.original_dialogue else [])):
         _refuse_overlap(request, text)
+    location = parse_location(request.out)
+    if isinstance(location, FolderLocation):
+        _refuse_closed_folder(location.path)
     storage = open_storage(request.out)
     storage.exists(f"{request.episode_id}/manifest.json")  # a bucket that is missing or closed is told now, not after the work
     return storage
+
+
+def _refuse_closed_folder(out: Path) -> None:
+    existing = next(folder for folder in (out, *out.parents) if folder.exists())
+    if existing.is_dir() and not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: you may not write to {existing}. Choose another folder.")
 
 
 def _refuse_overlap(request: DubRequest, text: str) -> None:

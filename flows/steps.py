@@ -137,7 +137,7 @@ def _observed(step: Callable[..., Any], name: str) -> Callable[..., Done]:
 
 
 INSPECT = as_task(inspect_film.inspect_film, "inspect", "inspect film")
-ORIGINAL = as_task(prepare_stem.prepare_original, "stems", "original dialogue")
+ORIGINAL = as_task(prepare_stem.prepare_original, "original", "original dialogue")
 STEM = as_task(prepare_stem.prepare_stem, "stems", "dub {language}")
 SHOTS = as_task(split_shots.split_shots, "shots", "split shots")
 FACES = as_task(track_faces.track_faces, "faces", "faces {shot.name}")
@@ -155,6 +155,7 @@ def put_file(storage: Storage, path: Path, key: str) -> None:
 
 
 PUBLISH = as_task(put_file, "publish", "publish {key}")
+MANIFEST = as_task(put_file, "manifest", "publish {key}")
 
 
 def run_all(runner: TaskRunner, step: Task, calls: Sequence[Call]) -> list[Outcome]:
@@ -238,7 +239,9 @@ def make_runner(kind: str | None, num_workers: int | None) -> TaskRunner:
 
         return RayTaskRunner(init_kwargs={"num_cpus": num_workers})
     except ImportError as error:
-        raise InputError(f"The task runner {kind!r} needs more packages: pip install 'dubflow[{kind}]'. Or choose threads or processes.") from error
+        raise InputError(
+            f"The task runner {kind!r} needs more packages ({error}): pip install 'dubflow[{kind}]'. Or choose threads or processes."
+        ) from error
 
 
 def _begin_worker(parent_pid: int, log: Path | None) -> None:

@@ -71,10 +71,8 @@ class Study:
 @contextmanager
 def begin(request: RequestT) -> Iterator[Run[RequestT]]:
     """Check the request, then open its store and start its workers. Raises InputError for whatever is wrong with it."""
-    progress.tell(progress.StageBegan("request", 1, 0.0))
     inputs = gather_inputs(request)
     work_folder = work_folder_of(request)
-    progress.tell(progress.StageEnded("request"))
     store = ArtifactStore(work_folder / "artifacts")
     store.root.mkdir(parents=True, exist_ok=True)
     runner = steps.make_runner(request.task_runner, request.num_workers)

@@ -15,8 +15,8 @@ from tasks.timeline import TICKS_PER_S, frame_times_s, ticks_of
 from tasks.types import Casting, FaceTrack, Film, Models, Reason, Shot, ShotFaces, SpeakingSpan, Stem
 from wav2lip_core.speech import runs
 
-VERSION = 1
-MIN_MARGIN = 0.12  # best minus median cosine from which a face fits the voice; measured: speakers 0.25 to 0.42, listeners up to 0.09
+VERSION = 2
+MIN_MARGIN = 0.09  # best minus median cosine from which a face fits the voice; measured: speakers 0.25 to 0.42, listeners up to 0.04 at these offsets
 MAX_OFFSET = 2  # frames of 40 ms: what a film's own sound may be off
 TURN_PAUSE_S = 0.6  # a pause this long may bring another speaker
 SHORTEST_TURN_S = 1.2  # shorter turns are decided with the whole shot's evidence

@@ -95,17 +95,17 @@ def pin_models(models_folder: Path, name: str, scorer: str) -> Models:
     expert = _pick(shelf, name, "sync_expert", BUNDLED_EXPERT) or _pick(shelf, BUNDLED_MODEL, "sync_expert", BUNDLED_EXPERT)
     if expert is None:
         raise InputError(f"No sync expert is at hand for {name!r}. Import one of that name: dub models import FILE --name {name}")
-    vgg = next((entry for entry in reversed(_by_age(shelf)) if entry.kind == "vgg_syncnet"), None) if scorer == "vgg" else None
+    vgg = next((_unchanged(entry) for entry in reversed(_by_age(shelf)) if entry.kind == "vgg_syncnet"), None) if scorer == "vgg" else None
     if scorer == "vgg" and vgg is None:
         raise InputError("--scorer vgg needs the published SyncNet. Get syncnet_v2.model and run: dub models import syncnet_v2.model")
     return Models(
         name=name,
-        generator_path=generator.path,
-        generator_sha256=_unchanged(generator),
-        expert_path=expert.path,
-        expert_sha256=_unchanged(expert),
-        vgg_path=vgg.path if vgg else None,
-        vgg_sha256=_unchanged(vgg) if vgg else None,
+        generator_path=generator[0],
+        generator_sha256=generator[1],
+        expert_path=expert[0],
+        expert_sha256=expert[1],
+        vgg_path=vgg[0] if vgg else None,
+        vgg_sha256=vgg[1] if vgg else None,
     )
 
 
@@ -117,20 +117,29 @@ def detector_digest(name: str, weights: str | None) -> str:
         raise InputError(f"The face detector cannot be opened: {error}") from error
 
 
-def _pick(shelf: list[ShelfEntry], name: str, kind: str, bundled: Path) -> ShelfEntry | None:
+def _pick(shelf: list[ShelfEntry], name: str, kind: str, bundled: Path) -> tuple[str, str] | None:
+    """(path, sha256) of the weights of this name and kind, unchanged since they came here; None where there are none."""
     if name == BUNDLED_MODEL:
-        return _entry(bundled, BUNDLED_MODEL, "package", None) if bundled.is_file() else None
-    return next((entry for entry in shelf if (entry.name, entry.kind) == (name, kind)), None)
+        return _unchanged_bundled(bundled) if bundled.is_file() else None
+    return next((_unchanged(entry) for entry in shelf if (entry.name, entry.kind) == (name, kind)), None)
 
 
 def _by_age(shelf: list[ShelfEntry]) -> list[ShelfEntry]:
     return sorted(shelf, key=lambda entry: (entry.added is not None, entry.added or datetime.min.replace(tzinfo=UTC)))
 
 
-def _unchanged(entry: ShelfEntry) -> str:
+def _unchanged(entry: ShelfEntry) -> tuple[str, str]:
     if not Path(entry.path).is_file() or sha256_of(entry.path) != entry.sha256:
         raise InputError(f"The weights {entry.name} ({entry.kind}) in {entry.path} are damaged. Import them again: dub models import FILE")
-    return entry.sha256
+    return entry.path, entry.sha256
+
+
+def _unchanged_bundled(path: Path) -> tuple[str, str]:
+    try:
+        card = read_card(path)  # compares the card's digest with the file
+    except CheckpointError as error:
+        raise InputError(f"The package's own weights are damaged; install dubflow again. {error}") from error
+    return str(path), card.weights_sha256 if card else sha256_of(path)
 
 
 def _entry(path: Path, name: str, source: str, added: datetime | None) -> ShelfEntry:
