@@ -47,21 +47,21 @@ class DemoShot:
 # espeak-ng voice by speaker: for the original and for the dub.
 VOICES = {
     "captain": ("en-us+f3", "de+f3"),
-    "colleague": ("en-gb+f2", "de+f2"),
-    "narrator": ("en-gb+m3", "de+m3"),
+    "colleague": ("en-us+f2", "de+f2"),
+    "narrator": ("en-gb", "de"),
 }
 
 SCRIPT = (
     DemoShot(
         "the captain speaks, slow zoom",
         (Panel("captain", View(232, 150, 460), View(226, 140, 390)),),
-        Line("captain", "Welcome aboard. This film learns a language.", "Willkommen an Bord. Der Film lernt eine Sprache."),
+        Line("captain", "This is your captain. All systems are set.", "Hier spricht der Kapitän. Alles ist bereit."),
     ),
     DemoShot("coffee, nobody speaks, pan", (Panel("coffee", View(250, 200, 440), View(350, 190, 440)),)),
     DemoShot(
         "two faces: the captain speaks, the colleague listens",
         (Panel("captain", View(226, 128, 238), View(224, 128, 230)), Panel("colleague", View(284, 128, 230), View(287, 128, 236))),
-        Line("captain", "I am speaking now, and she is listening.", "Jetzt spreche ich, und sie hört zu."),
+        Line("captain", "I say this, and she just listens.", "Das sage ich, und sie hört zu."),
     ),
     DemoShot(
         "a voice over a rocket, tilt",
@@ -71,7 +71,7 @@ SCRIPT = (
     DemoShot(
         "the colleague listens to a voice off screen",
         (Panel("colleague", View(292, 145, 400), View(286, 142, 420)),),
-        Line("narrator", "Nobody in this picture says a word.", "Niemand in diesem Bild sagt ein Wort."),
+        Line("narrator", "Nobody here says a word.", "Niemand hier sagt ein Wort."),
     ),
     DemoShot(
         "the captain speaks, pan",

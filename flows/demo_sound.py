@@ -10,7 +10,7 @@ from infra import ffmpeg
 from infra.video import read_audio
 
 RATE_HZ = 48000
-WORDS_PER_MINUTE = 170
+WORDS_PER_MINUTE = 150
 SPEECH_TIMEOUT_S = 60.0
 LEVEL = 0.6  # peak of every line
 AUDIBLE = 0.01  # of the peak; quieter edges are cut off

@@ -63,9 +63,15 @@ def settings_of_test(small: Inputs, prefect_api: str, warm_work: Path, monkeypat
     get_settings.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's database for commands in processes of their own: made by the first, found by the next."""
+    return tmp_path_factory.mktemp("prefect-home")
+
+
 @pytest.fixture
-def environment(small: Inputs, tmp_path: Path) -> dict[str, str]:
-    """The environment of a command in a process of its own: its own work folder, its own Prefect server and database."""
+def environment(small: Inputs, prefect_home: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a command in a process of its own: its own work folder and its own Prefect server."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DUBFLOW_"))}
-    folders = {"DUBFLOW_MODELS_FOLDER": small.models_folder, "DUBFLOW_WORK_FOLDER": tmp_path / "work", "PREFECT_HOME": tmp_path / "prefect"}
+    folders = {"DUBFLOW_MODELS_FOLDER": small.models_folder, "DUBFLOW_WORK_FOLDER": tmp_path / "work", "PREFECT_HOME": prefect_home}
     return inherited | {name: str(path) for name, path in folders.items()}
