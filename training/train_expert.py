@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from training import dataset, recipes
 from training.evaluate import evaluate_expert
-from wav2lip_core.checkpoint import ModelCard, save_model
+from wav2lip_core.checkpoint import ModelCard, load_sync_expert, save_model
 from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert, stack_lower_half
 
 FIRST_SCALE, MAX_SCALE = 15.0, 40.0  # of cosine similarities before the softmax
@@ -78,10 +78,12 @@ def multiway_loss(audio: torch.Tensor, face: torch.Tensor, scale: torch.Tensor) 
     return to_audio + 0.5 * to_face, (logits.flatten(0, 1).argmax(1) == target).float().mean()
 
 
-def train(recipe: recipes.ExpertRecipe, clips: list[dataset.Clip], held_out: list[dataset.Clip], log: Path) -> SyncExpert:
-    """Train for the recipe's minutes; returns the averaged weights, in eval mode."""
+def train(
+    recipe: recipes.ExpertRecipe, clips: list[dataset.Clip], held_out: list[dataset.Clip], log: Path, start: SyncExpert | None = None
+) -> SyncExpert:
+    """Train for the recipe's minutes, from `start` if given; returns the averaged weights, in eval mode."""
     torch.manual_seed(recipe.seed)
-    model = SyncExpert(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = (start or SyncExpert(recipe.model)).train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     log_scale = torch.nn.Parameter(torch.tensor(FIRST_SCALE).log())
     groups = [{"params": model.parameters()}, {"params": [log_scale], "lr": 1e-2, "weight_decay": 0.0}]
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="people kept aside for the measurement")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="go on from these weights")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -141,7 +144,10 @@ def main() -> None:
     aside = frozenset(args.without)
     clips = dataset.load_clips(args.clips, without=aside)
     held_out = dataset.load_clips(args.clips, only=aside) if aside else []
-    model = train(recipe, clips, held_out, args.out.with_suffix(".log"))
+    start = load_sync_expert(args.start) if args.start else None
+    if start:
+        recipe = replace(recipe, num_gentle_steps=1)
+    model = train(recipe, clips, held_out, args.out.with_suffix(".log"), start)
     evaluation = {"people": sorted(aside), **evaluate_expert(model, held_out)} if held_out else {}
     card = ModelCard(
         name=args.out.stem,

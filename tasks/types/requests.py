@@ -1,0 +1,63 @@
+"""What is asked of dubflow, and what it answers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.types.lips import DubbedEpisode
+from tasks.types.record import EpisodeId, Record
+from tasks.types.review import Override
+
+BUNDLED_MODEL = "dubflow-lite"  # the weights that come with the package
+
+
+class EpisodeRequest(Record):
+    """What is asked of a film, as the user wrote it: paths, file: or s3:// URIs. Checked as a whole before anything is read."""
+
+    film: str
+    audio: dict[str, str] = Field(default_factory=dict)  # language tag -> the dubbed dialogue track
+    original_dialogue: str | None = None
+    speaker: str = "auto"  # auto, only-face, or a file that names the track per shot
+    work: str | None = None  # folder; default: the settings' work folder
+    model: str = BUNDLED_MODEL
+    scorer: Literal["expert", "vgg"] = "expert"
+    detector: Literal["auto", "dlib", "yunet", "retinaface"] | None = None  # None: as the settings say
+    num_workers: int | None = Field(default=None, ge=1)
+    task_runner: Literal["threads", "processes", "dask", "ray"] | None = None
+
+
+class PlanRequest(EpisodeRequest):
+    """Find out what a dub would do; nothing is rendered."""
+
+
+class DubRequest(EpisodeRequest):
+    """Dub a film into every language of `audio`."""
+
+    audio: dict[str, str] = Field(min_length=1)
+    out: str  # folder or s3:// URI; the episode goes to OUT/ID/
+    episode_id: EpisodeId
+    codec: Literal["h264", "ffv1"] = "h264"
+    policy: str | None = None  # a studio's own verdict policy; None: the package's
+    overrides: tuple[Override, ...] = ()  # what review has settled
+
+
+class StepCount(Record):
+    """How often a step was done in this run, and how often its earlier result was found."""
+
+    made: int = 0
+    reused: int = 0
+
+
+class DubResult(Record):
+    """What a finished run tells: where everything lies and how it went."""
+
+    episode_id: EpisodeId
+    num_shots: int
+    episodes: tuple[DubbedEpisode, ...]
+    outputs: dict[str, str]  # language -> where its film lies, for people
+    report: str
+    manifest: str
+    verdicts: dict[str, int]  # pass, review, kept_original -> number of shots x languages
+    steps: dict[str, StepCount]
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
