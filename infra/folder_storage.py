@@ -1,5 +1,6 @@
 """The folder behind the Storage protocol: temporary name, fsync, read back, rename."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,20 @@ class FolderStorage:
             sync_folder(target.parent)
             return True
 
+    def put_if_same(self, path: Path, key: str, sha256: str) -> bool:
+        """Replace `key` by a file if it still holds the bytes of this digest. True: the key now holds the file's bytes. One at a time."""
+        target = self._target(key)
+        with self._verified_copy(path, target) as (temporary, digest), _alone_in(target.parent):
+            there = sha256_of_file(target) if target.is_file() else ""
+            if there == sha256:
+                publish(temporary, target)
+                there = digest
+            return there == digest
+
+    def decides_races(self) -> bool:
+        """Whether of several conditional writes at once exactly one wins: always, by hard links and a lock on the folder."""
+        return True
+
     def get(self, key: str, path: Path) -> None:
         """Copy `key` to a local file. Raises InputError if it is not there."""
         source = self._source(key)
@@ -59,7 +74,7 @@ class FolderStorage:
         if prefix:
             check_key(prefix.removesuffix("/"))
         keys = []
-        for folder, _, names in os.walk(self.root, followlinks=False):
+        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0], followlinks=False):
             for name in names:
                 key = (Path(folder) / name).relative_to(self.root).as_posix()
                 if not is_scratch_name(name) and key.startswith(prefix) and is_key(key) and self._is_inside(key):
@@ -109,3 +124,14 @@ class FolderStorage:
                 yield temporary, digest
             finally:
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else is in here for this folder meanwhile; a process that dies lets go."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

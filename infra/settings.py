@@ -1,5 +1,6 @@
 """What this machine and this user prefer, read once from DUBFLOW_* environment variables. The only module that looks at the environment."""
 
+import getpass
 import os
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,14 @@ def num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def user_name() -> str:
+    """Who runs this, for histories; a number in a container that knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
 class Settings(BaseSettings):
     """Every preference with its default. S3 credentials are not here: boto3 finds them in its own usual places."""
 
@@ -33,6 +42,8 @@ class Settings(BaseSettings):
 
     work_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "work", description="artifacts, scratch and fetched inputs")
     models_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "models", description="imported weights and their cards")
+
+    registry: str | None = Field(default=None, description="folder or s3:// URI of models and data drops; default: MODELS_FOLDER/registry")
 
     num_workers: PositiveInt = Field(default_factory=num_cpus, description="shots worked on at the same time")
     task_runner: Literal["threads", "processes", "dask", "ray"] = "threads"
@@ -71,6 +82,11 @@ class Settings(BaseSettings):
     @property
     def artifacts_folder(self) -> Path:
         return self.work_folder / "artifacts"
+
+    @property
+    def registry_place(self) -> str:
+        """Where models, data drops and production.json are kept: a folder or an s3:// URI."""
+        return self.registry or str(self.models_folder / "registry")
 
     @property
     def inputs_folder(self) -> Path:

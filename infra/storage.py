@@ -22,8 +22,10 @@ from infra.durable import disk_errors, publish, sha256_of_file, sync_file
 from infra.errors import CorruptArtifactError, InputError, OurTroubleError, TransientError
 from infra.folder_storage import FolderStorage
 from infra.s3_answers import trouble_of_answer
+from infra.s3_conditions import honours_if_match, put_if_match
+from infra.s3_connection import S3Connection, connection_of
 from infra.scratch import new_scratch_name, sweep_dead_scratch
-from infra.settings import Settings, get_settings
+from infra.settings import get_settings
 from infra.storage_keys import FolderLocation, check_key, is_key, parse_location, redact
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Storage(Protocol):
 
     def put(self, path: Path, key: str) -> None: ...
     def put_if_absent(self, path: Path, key: str) -> bool: ...
+    def put_if_same(self, path: Path, key: str, sha256: str) -> bool: ...
+    def decides_races(self) -> bool: ...
     def get(self, key: str, path: Path) -> None: ...
     def read_bytes(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
@@ -66,7 +70,7 @@ def open_storage(uri_or_path: str | Path) -> Storage:
         if location.path.exists() and not location.path.is_dir():
             raise InputError(f"{location.path} is a file; a folder is needed here.")
         return FolderStorage(location.path)
-    return S3Storage(location.bucket, location.key, _connection(get_settings()))
+    return S3Storage(location.bucket, location.key, connection_of(get_settings()))
 
 
 def fetch(uri_or_path: str | Path, into: Path) -> Path:
@@ -82,7 +86,7 @@ def fetch(uri_or_path: str | Path, into: Path) -> Path:
         raise InputError(f"{redact(str(location.path))} {trouble}. Give the path of a film or sound file.")
     if not location.key:
         raise InputError(f"s3://{location.bucket} names a bucket; write s3://BUCKET/KEY of one object.")
-    storage = S3Storage(location.bucket, "", _connection(get_settings()))
+    storage = S3Storage(location.bucket, "", connection_of(get_settings()))
     local = into / storage.local_name(location.key)
     if not local.is_file():
         try:
@@ -90,20 +94,6 @@ def fetch(uri_or_path: str | Path, into: Path) -> Path:
         except CorruptArtifactError as error:
             raise InputError(f"{error} Upload it again.") from None
     return local
-
-
-@dataclass(frozen=True)
-class S3Connection:
-    """How to reach a server; holds no secret. boto3 finds the credentials in its own usual places."""
-
-    endpoint_url: str | None
-    region: str | None
-    addressing_style: str
-    request_checksum_calculation: str
-    response_checksum_validation: str
-    max_attempts: int
-    connect_timeout_s: float
-    read_timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -139,6 +129,24 @@ class S3Storage:
                     if _status(error) not in (409, 412):  # somebody else is writing, or has written
                         raise
             return self._holds(key, digest, path.stat().st_size)
+
+    def put_if_same(self, path: Path, key: str, sha256: str) -> bool:
+        """Replace `key` by a small file if it still holds the bytes of this digest. True: the key now holds the file's bytes.
+
+        Two at once: one is refused where the server decides (see decides_races); elsewhere the later one wins.
+        """
+        with self._errors(key):
+            digest, head = sha256_of_file(path), self._head(key)
+            if head is not None and head["Metadata"].get(_DIGEST) == sha256:
+                extra = {"Metadata": {_DIGEST: digest}, "ContentType": mimetypes.guess_type(key)[0] or "application/octet-stream"}
+                etag = head["ETag"] if self.decides_races() else None
+                put_if_match(_client(self.connection), self.bucket, self._full(key), path.read_bytes(), etag, extra)
+            return head is not None and self._holds(key, digest, path.stat().st_size)
+
+    def decides_races(self) -> bool:
+        """Whether of several conditional writes at once exactly one wins: Amazon S3 does, OpenStack Swift does not. Tried out once."""
+        with self._errors(""):
+            return _decides_races(self.connection, self.bucket, self.prefix)
 
     def get(self, key: str, path: Path) -> None:
         """Download `key` to a local file, whole or not at all. Raises CorruptArtifactError when it differs from its digest."""
@@ -281,19 +289,6 @@ def _transfer_config(num_bytes: int) -> TransferConfig:
     return TransferConfig(multipart_threshold=part_bytes, multipart_chunksize=part_bytes, max_concurrency=_NUM_TRANSFER_THREADS)
 
 
-def _connection(settings: Settings) -> S3Connection:
-    return S3Connection(
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.s3_region,
-        addressing_style=settings.s3_addressing_style,
-        request_checksum_calculation=settings.request_checksum_calculation,
-        response_checksum_validation=settings.response_checksum_validation,
-        max_attempts=settings.s3_max_attempts,
-        connect_timeout_s=settings.s3_connect_timeout_s,
-        read_timeout_s=settings.s3_read_timeout_s,
-    )
-
-
 @cache
 def _client(connection: S3Connection) -> Any:
     return _new_client(connection)
@@ -308,10 +303,16 @@ def _conditional_client(connection: S3Connection) -> Any:
     return client
 
 
+@cache
+def _decides_races(connection: S3Connection, bucket: str, prefix: str) -> bool:
+    return honours_if_match(_client(connection), bucket, prefix)
+
+
 def forget_clients() -> None:
     """Make new clients from now on: needed when the credentials have changed."""
     _client.cache_clear()
     _conditional_client.cache_clear()
+    _decides_races.cache_clear()
 
 
 def _new_client(connection: S3Connection) -> Any:
