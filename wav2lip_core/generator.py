@@ -14,14 +14,20 @@ class GeneratorConfig:
     """width 1.0 at face_size 96 with output "colour" is the published network.
 
     output "edit" lets the last layer give a colour and a mask: face = mask * colour + (1 - mask) * reference, so that eyes, skin and
-    teeth of the reference stay sharp and only what has to change is painted.
+    teeth of the reference stay sharp and only what has to change is painted. painted "mouth" lets the last, dear layers work in the mouth's
+    window alone (everything else is the reference). reference says whose looks it was trained to take: the frame's own, as the published
+    network in use, or a resting face from near by (wav2lip_core.reference).
     """
 
     width: float = 1.0
     face_size: int = 96
     output: Literal["colour", "edit"] = "colour"
+    painted: Literal["all", "mouth"] = "all"
+    reference: Literal["same_frame", "resting"] = "same_frame"
 
 
+WINDOW_LEVEL = 8  # the window is cut where a feature is 8 pixels wide
+WINDOW_TOP, WINDOW_SIDE = 5 / 12, 1 / 12  # of the face: above and beside the mouth window; it reaches down to the chin
 MASK_BIAS = -2.0  # an edit generator starts by keeping the reference
 
 
@@ -74,6 +80,8 @@ class LipGenerator(nn.Module):
         last, hidden = scaled(64, config.width) + scaled(16, config.width), scaled(32, config.width)
         num_out = 3 if config.output == "colour" else 4
         self.output_block = nn.Sequential(ConvBlock(last, hidden, 3, 1, 1), nn.Conv2d(hidden, num_out, 1), nn.Sigmoid())
+        if config.painted == "mouth" and config.output != "edit":
+            raise ValueError('only an "edit" generator can paint the mouth alone')
         if config.output == "edit":
             bias = self.output_block[1].bias
             assert isinstance(bias, Tensor)
@@ -94,9 +102,34 @@ class LipGenerator(nn.Module):
             skips.append(x)
         x = self.audio_encoder(mel)
         for block in self.face_decoder_blocks:
-            x = torch.cat([block(x), skips.pop()], dim=1)
+            skip = skips.pop()
+            if self.config.painted == "mouth" and skip.shape[-1] * WINDOW_LEVEL > self.config.face_size:
+                skip = skip[:, :, *mouth_window(skip.shape[-1], self.config.face_size)]
+            x = torch.cat([block(x), skip], dim=1)
+            if self.config.painted == "mouth" and x.shape[-1] * WINDOW_LEVEL == self.config.face_size:
+                x = x[:, :, *mouth_window(x.shape[-1], self.config.face_size)].contiguous(memory_format=torch.channels_last)
         out = self.output_block(x)
         if self.config.output == "colour":
             return out
-        mask = out[:, 3:]
-        return mask * out[:, :3] + (1 - mask) * face[:, 3:]
+        mask, reference = out[:, 3:], face[:, 3:]
+        if self.config.painted == "all":
+            return mask * out[:, :3] + (1 - mask) * reference
+        rows, columns = mouth_window(self.config.face_size, self.config.face_size)
+        window = reference[:, :, rows, columns]
+        return _pasted(reference, window + mask * (out[:, :3] - window), rows, columns)
+
+
+def mouth_window(size: int, face_size: int) -> tuple[slice, slice]:
+    """Rows and columns of the mouth's window in a feature `size` wide of a face `face_size` wide."""
+    cells = face_size // WINDOW_LEVEL
+    top, side, scale = int(cells * WINDOW_TOP), int(cells * WINDOW_SIDE), size // cells
+    return slice(top * scale, size), slice(side * scale, size - side * scale)
+
+
+def _pasted(whole: Tensor, part: Tensor, rows: slice, columns: slice) -> Tensor:
+    """`whole` with `part` in those rows and columns."""
+    size = whole.shape[-1]
+    padded = torch.nn.functional.pad(part, (columns.start, size - columns.stop, rows.start, size - rows.stop))
+    hole = torch.ones(size, size, dtype=whole.dtype, device=whole.device)
+    hole[rows, columns] = 0
+    return whole * hole + padded
