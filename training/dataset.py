@@ -30,7 +30,7 @@ class Clip:
 
 
 def load_clips(folder: Path, *, without: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> list[Clip]:
-    """Clips written by training.clips, of everybody but `without`, or of `only` these people."""
+    """Clips in single .npz files, of everybody but `without`, or of `only` these people."""
     clips = []
     for path in sorted(folder.glob("*.npz")):
         person = path.name.split("__")[0]
@@ -39,7 +39,7 @@ def load_clips(folder: Path, *, without: frozenset[str] = frozenset(), only: fro
         with np.load(path, allow_pickle=False) as data:
             clips.append(Clip(person, path.stem, data["crops"], log_mel(data["audio"])))
     if not clips:
-        raise ValueError(f"no prepared clips in {folder} for these people; run `python -m training.clips` first")
+        raise ValueError(f"no prepared clips in {folder} for these people; run `dub data prepare` first")
     return clips
 
 
@@ -138,7 +138,7 @@ def random_voice(rng: np.random.Generator, mel: np.ndarray, strength: float = 1.
     out = out + (curve[:, None] + rng.normal(0, 6 * strength)) * DB_TO_MEL
     if rng.random() < 0.5:
         loud = float(np.percentile(out, 75))
-        floor = rng.uniform(SILENCE - 1, loud - 1.5 * strength) + rng.normal(0, 0.3, out.shape)
+        floor = rng.uniform(SILENCE - 1, max(SILENCE - 1, loud - 1.5 * strength)) + rng.normal(0, 0.3, out.shape)
         out = np.logaddexp(out / DB_TO_MEL * 0.115, floor / DB_TO_MEL * 0.115) / 0.115 * DB_TO_MEL
     return np.clip(out, -4, 4).astype(np.float32)
 

@@ -1,52 +1,53 @@
-"""Train the sync expert: which of these sounds belongs to these five mouths?
+"""What the sync expert learns: which of these sounds belongs to these five mouths?"""
 
-python -m training.train_expert --clips FOLDER --out FILE.safetensors [--without PERSON ...] [--minutes 30] [--seed 1]
-"""
-
-import argparse
-import itertools
-import json
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from queue import Queue
+import copy
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training import dataset, recipes
+from training.clip_source import ClipSource
 from training.evaluate import evaluate_expert
-from wav2lip_core.checkpoint import ModelCard, load_sync_expert, save_model
+from training.processes import World
+from training.trainer import STEADY, Batch, Moment, Part
 from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert, stack_lower_half
 
 FIRST_SCALE, MAX_SCALE = 15.0, 40.0  # of cosine similarities before the softmax
+SCALE_RATE = 1e-2
+SURE = 1e-6  # probabilities stay this far from 0 and 1
+NUM_VALIDATION_BATCHES = 4
+VALIDATION = 1 << 40  # stands where a step stands in the seeds of batches that are for validation
 
 
-def expert_batches(clips: list[dataset.Clip], recipe: recipes.ExpertRecipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (mel (C, A, 80, 16), faces (C, W, 3, 5, S, S)): of a clip's A sounds the first W are those of its W windows, in order."""
-    rng = np.random.default_rng(recipe.seed)
+def expert_batch(clips: list[dataset.Clip], recipe: recipes.ExpertRecipe, seed: tuple[int, ...], strength: float) -> Batch:
+    """mel (C, A, 80, 16), faces (C, W, 3, 5, S, S): of a clip's A sounds the first W are those of its W windows, in order.
+
+    choice (C, W): for the paired objective, the sound shown with each window, its own one half of the time.
+    """
+    rng = np.random.default_rng(seed)
     sampler = dataset.PersonSampler(clips, rng)
-    size = recipe.model.face_size
-    for step in itertools.count():
-        strength = min(1.0, 0.3 + 0.7 * step / recipe.num_gentle_steps)
-        mels, faces = [], []
-        for _ in range(recipe.num_clips):
-            clip = sampler.draw()
-            starts = _spread(rng, clip.num_windows, recipe.num_windows + recipe.num_distractors)
-            mel = dataset.random_voice(rng, clip.mel, strength)
-            mels.append(dataset.mel_at(mel, starts))
-            warp = dataset.random_warp(rng, size, strength)
-            light = int(rng.integers(1 << 31))
-            for start in starts[: recipe.num_windows]:
-                window = warp(clip.crops[start : start + NUM_FRAMES])
-                window = dataset.random_light(np.random.default_rng(light), window, strength)
-                window = dataset.random_blemish(rng, window, strength)
-                faces.append(window.transpose(3, 0, 1, 2))
-        mel_batch = torch.from_numpy(np.stack(mels))
-        yield mel_batch, torch.from_numpy(np.stack(faces)).unflatten(0, (recipe.num_clips, recipe.num_windows))
+    mels, faces = [], []
+    for _ in range(recipe.num_clips):
+        clip = sampler.draw()
+        starts = _spread(rng, clip.num_windows, recipe.num_windows + recipe.num_distractors)
+        mel = dataset.random_voice(rng, clip.mel, strength)
+        mels.append(dataset.mel_at(mel, starts))
+        warp = dataset.random_warp(rng, recipe.model.face_size, strength)
+        light = int(rng.integers(1 << 31))
+        for start in starts[: recipe.num_windows]:
+            window = warp(clip.crops[start : start + NUM_FRAMES])
+            window = dataset.random_light(np.random.default_rng(light), window, strength)
+            window = dataset.random_blemish(rng, window, strength)
+            faces.append(window.transpose(3, 0, 1, 2))
+    own = np.tile(np.arange(recipe.num_windows), (recipe.num_clips, 1))
+    others = (own + rng.integers(1, recipe.num_windows + recipe.num_distractors, own.shape)) % (recipe.num_windows + recipe.num_distractors)
+    return {
+        "mel": torch.from_numpy(np.stack(mels)),
+        "faces": torch.from_numpy(np.stack(faces)).unflatten(0, (recipe.num_clips, recipe.num_windows)),
+        "choice": torch.from_numpy(np.where(rng.random(own.shape) < 0.5, own, others)),
+    }
 
 
 def _spread(rng: np.random.Generator, num_windows: int, count: int) -> np.ndarray:
@@ -55,111 +56,89 @@ def _spread(rng: np.random.Generator, num_windows: int, count: int) -> np.ndarra
     return np.minimum(slots, num_windows - 1)
 
 
-def prefetch(batches: Iterator, depth: int = 4) -> Iterator:
-    """The same batches, made by a thread of their own."""
-    queue: Queue = Queue(depth)
-
-    def fill() -> None:
-        for batch in batches:
-            queue.put(batch)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while True:
-        yield queue.get()
-
-
-def multiway_loss(audio: torch.Tensor, face: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def multiway_loss(audio: Tensor, face: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """audio (C, A, D), face (C, W, D), unit length -> cross-entropy both ways, and the share picked right among A."""
     logits = scale * torch.einsum("cwd,cad->cwa", face, audio)
     num_clips, num_windows, _ = logits.shape
-    target = torch.arange(num_windows).repeat(num_clips)
+    target = torch.arange(num_windows, device=logits.device).repeat(num_clips)
     to_audio = F.cross_entropy(logits.flatten(0, 1), target, label_smoothing=0.05)
     to_face = F.cross_entropy(logits[:, :, :num_windows].transpose(1, 2).flatten(0, 1), target, label_smoothing=0.05)
     return to_audio + 0.5 * to_face, (logits.flatten(0, 1).argmax(1) == target).float().mean()
 
 
-def train(
-    recipe: recipes.ExpertRecipe, clips: list[dataset.Clip], held_out: list[dataset.Clip], log: Path, start: SyncExpert | None = None
-) -> SyncExpert:
-    """Train for the recipe's minutes, from `start` if given; returns the averaged weights, in eval mode."""
-    torch.manual_seed(recipe.seed)
-    model = (start or SyncExpert(recipe.model)).train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    log_scale = torch.nn.Parameter(torch.tensor(FIRST_SCALE).log())
-    groups = [{"params": model.parameters()}, {"params": [log_scale], "lr": 1e-2, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
-    batches = prefetch(expert_batches(clips, recipe))
-    started, step, next_eval = time.monotonic(), 0, 0.2
-    while (done := (time.monotonic() - started) / 60 / recipe.max_minutes) < 1:
-        warm = min(1, (step + 1) / 200)
-        optimiser.param_groups[0]["lr"] = recipe.learning_rate * warm * max(0.02, 0.5 * (1 + np.cos(np.pi * done)))
-        mel, faces = next(batches)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            stacked = stack_lower_half(faces.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
-            audio = model.embed_audio(mel.flatten(0, 1).unsqueeze(1))
-            face = model.embed_face(stacked)
-        loss, right = multiway_loss(
-            audio.float().unflatten(0, mel.shape[:2]), face.float().unflatten(0, faces.shape[:2]), log_scale.exp().clamp(max=MAX_SCALE)
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(model)
-        step += 1
-        row: dict = {
-            "step": step,
-            "minutes": round(done * recipe.max_minutes, 2),
-            "loss": loss.item(),
-            "right": right.item(),
-            "scale": log_scale.exp().item(),
-        }
-        if done > next_eval and held_out:
-            next_eval += 0.2
-            row["held_out"] = evaluate_expert(_expert(average), held_out, num_bootstrap=0)
-        if step % 20 == 0 or "held_out" in row:
-            with log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-    return _expert(average)
+def pairs_loss(audio: Tensor, face: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+    """The paper's: audio (C, A, D), face (C, W, D), unit length and >= 0; choice (C, W) says with which sound each window is shown.
+
+    -> binary cross-entropy of the cosine, taken as the probability that the two belong together; the share on the right side of 0.5.
+    Source: Prajwal et al., ACM MM 2020, section 3.1.
+    """
+    shown = audio.gather(1, choice.unsqueeze(2).expand(-1, -1, audio.shape[2]))
+    cosine = (shown * face).sum(2)
+    together = (choice == torch.arange(choice.shape[1], device=choice.device)).to(cosine.dtype)
+    with torch.autocast(cosine.device.type, enabled=False):
+        loss = F.binary_cross_entropy(cosine.float().clamp(SURE, 1 - SURE), together.float())
+    return loss, ((cosine > 0.5) == (together > 0.5)).float().mean()
 
 
-def _expert(average: torch.optim.swa_utils.AveragedModel) -> SyncExpert:
-    model = average.module.eval()
-    assert isinstance(model, SyncExpert)
-    return model
+class ExpertObjective(nn.Module):
+    """forward(batch, moment) -> (loss, figures) of the recipe's objective."""
+
+    def __init__(self, model: SyncExpert, recipe: recipes.ExpertRecipe) -> None:
+        super().__init__()
+        self.model, self.objective = model, recipe.objective
+        if recipe.objective == "multiway":
+            self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
+
+    def forward(self, batch: Batch, _moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.of(self.model, batch)
+
+    def of(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for any expert."""
+        assert isinstance(model, SyncExpert)
+        mel, faces = batch["mel"], batch["faces"]
+        stacked = stack_lower_half(faces.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+        audio = model.embed_audio(mel.flatten(0, 1).unsqueeze(1)).float().unflatten(0, mel.shape[:2])
+        face = model.embed_face(stacked).float().unflatten(0, faces.shape[:2])
+        if self.objective == "pairs":
+            loss, right = pairs_loss(audio, face, batch["choice"])
+            return loss, {"loss": loss, "right": right}
+        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
+        loss, right = multiway_loss(audio, face, scale)
+        return loss, {"loss": loss, "right": right, "scale": scale}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--without", nargs="*", default=[], help="people kept aside for the measurement")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="go on from these weights")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    recipe = replace(recipes.expert_lite(), max_minutes=args.minutes, seed=args.seed)
-    aside = frozenset(args.without)
-    clips = dataset.load_clips(args.clips, without=aside)
-    held_out = dataset.load_clips(args.clips, only=aside) if aside else []
-    start = load_sync_expert(args.start) if args.start else None
-    if start:
-        recipe = replace(recipe, num_gentle_steps=1)
-    model = train(recipe, clips, held_out, args.out.with_suffix(".log"), start)
-    evaluation = {"people": sorted(aside), **evaluate_expert(model, held_out)} if held_out else {}
-    card = ModelCard(
-        name=args.out.stem,
-        kind="sync_expert",
-        data=f"{len(clips)} clips of {len({c.person for c in clips})} people; recipe {recipe.name}, {args.minutes:g} minutes, seed {args.seed}",
-        licence=recipes.LICENCE,
-        attribution=recipes.ATTRIBUTION,
-        evaluation=evaluation,
-    )
-    save_model(args.out, model, card)
-    print(json.dumps(evaluation, indent=1))
+class ExpertTask:
+    """A sync expert in training; see trainer.Task."""
 
+    def __init__(self, recipe: recipes.ExpertRecipe, model: SyncExpert, source: ClipSource, held_out: list[dataset.Clip], world: World) -> None:
+        self.recipe, self.source, self.held_out, self.world = recipe, source, held_out, world
+        self.model = model.to(world.device).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = ExpertObjective(self.model, recipe).to(world.device)
+        groups = [{"params": list(self.model.parameters())}]
+        if recipe.objective == "multiway":
+            groups.append({"params": [self.objective.log_scale], "lr": SCALE_RATE, "weight_decay": 0.0, STEADY: True})  # type: ignore[dict-item]
+        optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+        self.parts = [Part("expert", self.objective, optimiser)]
 
-if __name__ == "__main__":
-    main()
+    def batch(self, step: int, slice_index: int) -> Batch:
+        strength = min(1.0, 0.3 + 0.7 * step / max(1, self.recipe.num_gentle_steps))
+        return expert_batch(self.source.at(step), self.recipe, (self.recipe.seed, step, slice_index), strength)
+
+    def validate(self, average: nn.Module, moment: Moment) -> dict:
+        """Loss and choice on people kept aside, and what they say of the expert in use."""
+        clips = [clip for clip in self.held_out if clip.num_windows >= recipes.min_windows(self.recipe)]
+        if not clips:
+            return {}
+        figures: dict[str, list[float]] = {}
+        for number in range(NUM_VALIDATION_BATCHES):
+            batch = expert_batch(clips, self.recipe, (self.recipe.seed, VALIDATION, number), strength=0.0)
+            _, row = self.objective.of(average, {name: tensor.to(self.world.device) for name, tensor in batch.items()})
+            for name in ("loss", "right"):
+                figures.setdefault(f"validation_{name}", []).append(row[name].item())
+        return {name: float(np.mean(values)) for name, values in figures.items()} | {"held_out": self._in_use(average)}
+
+    def _in_use(self, average: nn.Module) -> dict:
+        expert = copy.deepcopy(average).float().cpu().eval()
+        assert isinstance(expert, SyncExpert)
+        with torch.autocast("cpu", enabled=False):
+            return evaluate_expert(expert, self.held_out, num_bootstrap=0)

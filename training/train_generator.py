@@ -1,40 +1,35 @@
-"""Train the lip generator: the true picture first, then also the expert's opinion.
+"""What the lip generator learns: the true picture, the experts' opinion, and, if the recipe says so, to pass for a photograph."""
 
-python -m training.train_generator --clips FOLDER --experts FILE [FILE ...] --out FILE.safetensors [--without PERSON ...] [--minutes 35]
-"""
-
-import argparse
-import json
-import time
-from collections.abc import Iterator
-from dataclasses import replace
+import copy
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training import dataset, losses, recipes
-from training.evaluate import evaluate_generator, picture_strip
-from training.train_expert import prefetch
-from wav2lip_core.checkpoint import ModelCard, load_generator, load_sync_expert, save_model
+from training.clip_source import ClipSource
+from training.evaluate import MIN_CLIPS, evaluate_generator, picture_strip
+from training.processes import World
+from training.train_expert import NUM_VALIDATION_BATCHES, VALIDATION
+from training.trainer import Batch, Moment, Part
+from wav2lip_core.discriminator import QualityDiscriminator
 from wav2lip_core.generator import LipGenerator
 from wav2lip_core.mel import SILENCE
 from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert
 
 NUM_DISTRACTORS = 8
-LOG_EVERY = 20
 MIN_REFERENCE_GAP = 5  # frames between the dubbed frames and their reference
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
-
-def generator_batches(clips: list[dataset.Clip], recipe: recipes.GeneratorRecipe) -> Iterator[Batch]:
-    """Endless (mel (B, 5, 1, 80, 16), face (B, 6, 5, S, S), truth (B, 3, 5, S, S), sounds (B, 1 + distractors, 80, 16))."""
-    rng = np.random.default_rng(recipe.seed)
+def generator_batch(clips: list[dataset.Clip], recipe: recipes.GeneratorRecipe, seed: tuple[int, ...]) -> Batch:
+    """mel (B, 5, 1, 80, 16), face (B, 6, 5, S, S), truth (B, 3, 5, S, S), sounds (B, 1 + distractors, 80, 16)."""
+    rng = np.random.default_rng(seed)
     sampler = dataset.PersonSampler(clips, rng)
-    while True:
-        samples = [_sample(sampler.draw(), rng, recipe) for _ in range(recipe.num_clips)]
-        yield tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))  # type: ignore[misc]
+    samples = [_sample(sampler.draw(), rng, recipe) for _ in range(recipe.num_clips)]
+    stacked = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
+    return dict(zip(("mel", "face", "truth", "sounds"), stacked, strict=True))
 
 
 def _sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.GeneratorRecipe) -> tuple[np.ndarray, ...]:
@@ -60,96 +55,127 @@ def _sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.Genera
     return indiv, face, truth, sounds
 
 
-def train(
-    recipe: recipes.GeneratorRecipe,
-    clips: list[dataset.Clip],
-    held_out: list[dataset.Clip],
-    experts: list[SyncExpert],
-    start: LipGenerator | None,
-    log: Path,
-) -> LipGenerator:
-    """Train for the recipe's minutes; returns the averaged weights, in eval mode. The experts stay frozen and in eval mode."""
-    torch.manual_seed(recipe.seed)
-    model = LipGenerator(recipe.model) if start is None else start
-    model = model.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for expert in experts:
-        expert.eval().requires_grad_(False)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    weights = losses.picture_weights(recipe.model.face_size, recipe.lower_half_weight)
-    batches, rng = prefetch(generator_batches(clips, recipe)), np.random.default_rng(recipe.seed + 1)
-    started, step, next_eval = time.monotonic(), 0, 0.1
-    while (done := (time.monotonic() - started) / 60 / recipe.max_minutes) < 1:
-        optimiser.param_groups[0]["lr"] = recipe.learning_rate * min(1, (step + 1) / 100) * max(0.03, 0.5 * (1 + np.cos(np.pi * done)))
-        mel, face, truth, sounds = next(batches)
-        sync_weight = recipe.sync_weight if done >= recipe.sync_from else 0.0
-        sync = torch.zeros(())
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = model(mel, face).float()
-            if sync_weight or step % LOG_EVERY == LOG_EVERY - 1:  # always in the log, with or without a weight
-                with torch.set_grad_enabled(sync_weight > 0):
-                    sync = losses.sync_loss(experts[step % len(experts)], losses.blemish(made, rng), sounds)
-        l1 = losses.weighted_l1(made, truth, weights)
-        loss = (1 - sync_weight) * l1 + sync_weight * sync
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(model)
-        step += 1
-        row: dict = {"step": step, "minutes": round(done * recipe.max_minutes, 2), "l1": l1.item(), "sync": sync.item(), "sync_weight": sync_weight}
-        if done > next_eval and held_out:
-            next_eval += 0.1
-            row["held_out"] = evaluate_generator(_generator(average), held_out, experts[0], num_bootstrap=0)
-            picture_strip(_generator(average), held_out, log.with_suffix(f".{step:05d}.png"))
-        if step % LOG_EVERY == 0 or "held_out" in row:
-            with log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-    return _generator(average)
+class GeneratorObjective(nn.Module):
+    """forward(batch, moment) -> ((1 - s - g) * L1 + s * sync + g * adversarial, figures); what was made is added to the batch as "made".
+
+    The experts stay frozen and in eval mode, the discriminator learns elsewhere: neither is a part of this module.
+    """
+
+    def __init__(
+        self, model: LipGenerator, recipe: recipes.GeneratorRecipe, experts: list[SyncExpert], discriminator: QualityDiscriminator | None
+    ) -> None:
+        super().__init__()
+        self.model, self.recipe = model, recipe
+        self._judges = (tuple(expert.eval().requires_grad_(False) for expert in experts), discriminator)
+        self.register_buffer("weights", losses.picture_weights(recipe.model.face_size, recipe.lower_half_weight), persistent=False)
+
+    def forward(self, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.of(self.model, batch, moment)
+
+    def of(self, model: nn.Module, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for any generator."""
+        experts, discriminator = self._judges
+        made = model(batch["mel"], batch["face"]).float()
+        batch["made"] = made.detach()
+        assert isinstance(self.weights, Tensor)
+        l1 = losses.weighted_l1(made, batch["truth"], self.weights)
+        sync_weight, gan_weight = weights_at(self.recipe, moment.progress)
+        figures, loss = {"l1": l1}, (1 - sync_weight - gan_weight) * l1
+        if sync_weight or moment.is_logged:  # always in the log, with or without a weight
+            with torch.set_grad_enabled(sync_weight > 0 and torch.is_grad_enabled()):
+                rng = np.random.default_rng(moment.seed)
+                figures["sync"] = losses.sync_loss(experts[moment.step % len(experts)], losses.blemish(made, rng), batch["sounds"])
+            loss = loss + sync_weight * figures["sync"]
+        if discriminator is not None and (gan_weight or moment.is_logged):
+            with torch.set_grad_enabled(gan_weight > 0 and torch.is_grad_enabled()):
+                figures["adversarial"] = _looks_real(discriminator, made, 1.0)
+            loss = loss + gan_weight * figures["adversarial"]
+        weights = {"sync_weight": torch.tensor(sync_weight, device=l1.device), "gan_weight": torch.tensor(gan_weight, device=l1.device)}
+        return loss, {"loss": loss, **figures, **weights}
 
 
-def _generator(average: torch.optim.swa_utils.AveragedModel) -> LipGenerator:
-    model = average.module.eval()
-    assert isinstance(model, LipGenerator)
-    return model
+class DiscriminatorObjective(nn.Module):
+    """forward(batch, moment) -> (binary cross-entropy of photographs as 1 and what the generator made as 0, figures)."""
+
+    def __init__(self, model: QualityDiscriminator) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, _moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        real, made = self.model(batch["truth"]), self.model(batch["made"])
+        loss = (_cross_entropy(real, 1.0) + _cross_entropy(made, 0.0)) / 2
+        right = ((real > 0.5).float().mean() + (made <= 0.5).float().mean()) / 2
+        return loss, {"discriminator": loss, "discriminator_right": right}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--experts", type=Path, nargs="+", required=True, help="that train; keep another one for judging")
-    parser.add_argument("--judge", type=Path, help="expert that only judges the result")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--without", nargs="*", default=[], help="people kept aside for the measurement")
-    parser.add_argument("--start", type=Path, help="go on from these weights")
-    parser.add_argument("--sync-from", type=float, default=0.4, help="share of the time after which the sync term counts")
-    parser.add_argument("--minutes", type=float, default=35)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    recipe = replace(recipes.generator_lite(), max_minutes=args.minutes, seed=args.seed, sync_from=args.sync_from)
-    aside = frozenset(args.without)
-    clips = dataset.load_clips(args.clips, without=aside)
-    held_out = dataset.load_clips(args.clips, only=aside) if aside else []
-    experts = [load_sync_expert(path) for path in args.experts]
-    start = load_generator(args.start) if args.start else None
-    model = train(recipe, clips, held_out, experts, start, args.out.with_suffix(".log"))
-    evaluation: dict = {}
-    if held_out:
-        judge = load_sync_expert(args.judge) if args.judge else experts[0]
-        evaluation = {"people": sorted(aside), **evaluate_generator(model, held_out, judge)}
-    card = ModelCard(
-        name=args.out.stem,
-        kind="generator",
-        data=f"{len(clips)} clips of {len({c.person for c in clips})} people; recipe {recipe.name}, {args.minutes:g} minutes, seed {args.seed}",
-        licence=recipes.LICENCE,
-        attribution=recipes.ATTRIBUTION,
-        evaluation=evaluation,
-    )
-    save_model(args.out, model, card)
-    print(json.dumps(evaluation, indent=1))
+def weights_at(recipe: recipes.GeneratorRecipe, progress: float) -> tuple[float, float]:
+    """Weights of the sync and the adversarial term. They follow from where the run is alone, so a resumed run has them at once."""
+    since = progress - recipe.sync_from
+    ramp = 0.0 if since < 0 else 1.0 if recipe.sync_ramp == 0 else min(1.0, since / recipe.sync_ramp)
+    return recipe.sync_weight * ramp, recipe.gan_weight if progress >= recipe.gan_from else 0.0
 
 
-if __name__ == "__main__":
-    main()
+def _looks_real(discriminator: QualityDiscriminator, faces: Tensor, truth: float) -> Tensor:
+    """The discriminator's cross-entropy, with a gradient for the faces and none for its weights."""
+    parameters = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        return _cross_entropy(discriminator(faces), truth)
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def _cross_entropy(probability: Tensor, truth: float) -> Tensor:
+    with torch.autocast(probability.device.type, enabled=False):
+        return F.binary_cross_entropy(probability.float(), torch.full_like(probability, truth, dtype=torch.float32))
+
+
+class GeneratorTask:
+    """A lip generator in training; see trainer.Task."""
+
+    def __init__(
+        self,
+        recipe: recipes.GeneratorRecipe,
+        model: LipGenerator,
+        experts: list[SyncExpert],
+        source: ClipSource,
+        held_out: list[dataset.Clip],
+        strips: Path,
+        world: World,
+    ) -> None:
+        self.recipe, self.source, self.held_out, self.strips, self.world = recipe, source, held_out, strips, world
+        self.model = model.to(world.device).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.experts = [expert.to(world.device) for expert in experts]
+        discriminator = None if recipe.discriminator is None else QualityDiscriminator(recipe.discriminator).to(world.device)
+        self.objective = GeneratorObjective(self.model, recipe, self.experts, discriminator)
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+        self.parts = [Part("generator", self.objective, optimiser)]
+        if discriminator is not None:
+            # The paper's moments for a game of two networks.
+            optimiser = torch.optim.Adam(discriminator.parameters(), lr=recipe.discriminator_rate, betas=(0.5, 0.999))
+            self.parts.append(Part("discriminator", DiscriminatorObjective(discriminator), optimiser))
+
+    def batch(self, step: int, slice_index: int) -> Batch:
+        return generator_batch(self.source.at(step), self.recipe, (self.recipe.seed, step, slice_index))
+
+    def validate(self, average: nn.Module, moment: Moment) -> dict:
+        """Loss terms on people kept aside, what they say of the generator in use as seen by its own trainer, and a strip of pictures."""
+        clips = [clip for clip in self.held_out if clip.num_windows >= recipes.min_windows(self.recipe)]
+        if not clips:
+            return {}
+        figures: dict[str, list[float]] = {}
+        for number in range(NUM_VALIDATION_BATCHES):
+            batch = generator_batch(clips, self.recipe, (self.recipe.seed, VALIDATION, number))
+            _, row = self.objective.of(average, {name: tensor.to(self.world.device) for name, tensor in batch.items()}, moment)
+            for name in ("loss", "l1", "sync"):
+                figures.setdefault(f"validation_{name}", []).append(row[name].item())
+        return {name: float(np.mean(values)) for name, values in figures.items()} | {"held_out": self._in_use(average, moment.step)}
+
+    def _in_use(self, average: nn.Module, step: int) -> dict:
+        model, expert = copy.deepcopy(average).float().cpu().eval(), copy.deepcopy(self.experts[0]).cpu()
+        assert isinstance(model, LipGenerator)
+        with torch.autocast("cpu", enabled=False):
+            picture_strip(model, self.held_out, self.strips / f"strip-{step:08d}.png")
+            return evaluate_generator(model, self.held_out, expert, num_bootstrap=0) if len(self.held_out) >= MIN_CLIPS else {}

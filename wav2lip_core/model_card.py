@@ -29,6 +29,8 @@ class ModelCard(BaseModel):
     attribution: str
     evaluation: dict[str, JsonValue] = {}  # figure by name, and on what it was measured
     parent: str | None = None  # digest of the weights it was trained on from
+    trained_by: tuple[str, ...] = ()  # digests of the experts whose opinion it was trained towards: they cannot judge it
+    run: dict[str, JsonValue] = {}  # recipe and its digest, steps, minutes, device, people, digest of the data
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     @field_validator("evaluation")
