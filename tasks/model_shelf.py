@@ -12,6 +12,10 @@ from pydantic import AwareDatetime, ValidationError
 from infra.durable import copy_hashed, disk_errors, publish, sync_folder, write_synced
 from infra.errors import InputError
 from infra.scratch import is_scratch_name, new_scratch_name, sweep_dead_scratch
+from infra.settings import get_settings
+from infra.storage import open_storage
+from tasks.production import NAME as PRODUCTION
+from tasks.production import fetch_model, is_production, production_named
 from tasks.types import BUNDLED_MODEL, Models, Record
 from wav2lip_core.checkpoint import CheckpointError, describe, read_card, sha256_of
 from wav2lip_core.face_detector import FaceDetectorError, open_detector
@@ -86,20 +90,30 @@ def find_damage(entry: ShelfEntry) -> str | None:
 
 
 def pin_models(models_folder: Path, name: str, scorer: str) -> Models:
-    """The weights of a run, by digest. Raises InputError for a name that is not there, weights that have changed, or a scorer not imported."""
+    """The weights of a run, by digest. `production` means what the registry's production.json names now, `production@7` its generation 7; the answer
+    bears the number, so that a repeated run gets the same weights. What production does not hold is the package's own.
+
+    Raises InputError for a name that is not there, weights that have changed, or a scorer not imported.
+    """
     shelf = list(_imported(models_folder))
-    generator = _pick(shelf, name, "generator", BUNDLED_GENERATOR)
+    served: dict[str, tuple[str, str]] = {}
+    given = name
+    if is_production(name):
+        given, served = _served(models_folder, name)
+        name = BUNDLED_MODEL
+    generator = served.get("generator") or _pick(shelf, name, "generator", BUNDLED_GENERATOR)
     if generator is None:
         known = sorted({entry.name for entry in shelf if entry.kind == "generator"} | ({BUNDLED_MODEL} if BUNDLED_GENERATOR.is_file() else set()))
         raise InputError(f"There is no model named {name!r}. Known: {', '.join(known) or 'none'}. Add one with: dub models import FILE")
-    expert = _pick(shelf, name, "sync_expert", BUNDLED_EXPERT) or _pick(shelf, BUNDLED_MODEL, "sync_expert", BUNDLED_EXPERT)
+    expert = served.get("sync_expert") or _pick(shelf, name, "sync_expert", BUNDLED_EXPERT)
+    expert = expert or _pick(shelf, BUNDLED_MODEL, "sync_expert", BUNDLED_EXPERT)
     if expert is None:
         raise InputError(f"No sync expert is at hand for {name!r}. Import one of that name: dub models import FILE --name {name}")
     vgg = next((_unchanged(entry) for entry in reversed(_by_age(shelf)) if entry.kind == "vgg_syncnet"), None) if scorer == "vgg" else None
     if scorer == "vgg" and vgg is None:
         raise InputError("--scorer vgg needs the published SyncNet. Get syncnet_v2.model and run: dub models import syncnet_v2.model")
     return Models(
-        name=name,
+        name=given,
         generator_path=generator[0],
         generator_sha256=generator[1],
         expert_path=expert[0],
@@ -107,6 +121,15 @@ def pin_models(models_folder: Path, name: str, scorer: str) -> Models:
         vgg_path=vgg[0] if vgg else None,
         vgg_sha256=vgg[1] if vgg else None,
     )
+
+
+def _served(models_folder: Path, name: str) -> tuple[str, dict[str, tuple[str, str]]]:
+    """What a name like `production` means now: with its generation's number, and (path, sha256) of its weights by role, on this machine."""
+    storage = open_storage(get_settings().registry_place)
+    production = production_named(storage, name)
+    with disk_errors("fetching the models in production", models_folder):
+        paths = {role: fetch_model(storage, model, models_folder / PRODUCTION) for role, model in production.models.items()}
+    return f"{PRODUCTION}@{production.generation}", {role: (str(path), path.stem) for role, path in paths.items()}
 
 
 def detector_digest(name: str, weights: str | None) -> str:
@@ -178,6 +201,8 @@ def _imported(models_folder: Path) -> Iterator[ShelfEntry]:
 def _refuse_taken_name(models_folder: Path, found: ShelfEntry) -> None:
     if found.name == BUNDLED_MODEL:
         raise InputError(f"The name {BUNDLED_MODEL} is the package's own. Give another with --name.")
+    if is_production(found.name):
+        raise InputError(f"The name {PRODUCTION} is the registry's own. Give another with --name; put weights there with: dub models promote FILE")
     for entry in _imported(models_folder):
         if (entry.name, entry.kind) == (found.name, found.kind) and entry.sha256 != found.sha256:
             raise InputError(f"Other weights are imported as {found.name} ({found.kind}, {entry.sha256[:12]}). Give another name with --name.")
