@@ -1,17 +1,31 @@
-"""New lips for every cast shot in every language, judged; a shot that fails keeps its original picture and is put up for review."""
+"""New lips for every cast shot in every language, measured, tried again where they fail, judged; what fails altogether keeps its picture."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from flows import steps
+from flows.ladder import walk
 from flows.steps import Call, Outcome, refuse_all_failed
 from flows.study import Run, Study
-from tasks.types import LipPatch, QaReport, Shot, ShotPatches
+from flows.take_means import Key, Means, gather_means, shot_call
+from tasks.policy import Policy
+from tasks.types import (
+    DubRequest,
+    EpisodeGround,
+    EpisodeQa,
+    LipPatch,
+    QaReport,
+    ShotMeasures,
+    ShotPatches,
+    ShotTrial,
+    TakeSettings,
+    Try,
+)
+from tasks.verdicts import take_digest
 
 logger = logging.getLogger(__name__)
-Key = tuple[int, str]  # shot index, language
 
 
 @dataclass(frozen=True)
@@ -20,66 +34,112 @@ class Takes:
 
     patches: tuple[LipPatch, ...]
     reports: tuple[QaReport, ...]
+    episodes: dict[str, EpisodeQa]
 
     def patches_of(self, language: str) -> tuple[LipPatch, ...]:
         return tuple(patch for patch in self.patches if patch.language == language)
 
 
-def dub_shots(run: Run, study: Study) -> Takes:
-    """Sync and judge, shots x languages. Raises InputError, or OurTroubleError when every single shot failed."""
+def dub_shots(run: Run[DubRequest], study: Study) -> Takes:
+    """Sync, measure, try again, judge: shots x languages. Raises InputError, or OurTroubleError when every single shot failed."""
+    means = gather_means(run, study)
     troubles: dict[Key, Exception] = {(index, language): error for index, error in study.troubles.items() for language in study.dubs}
-    made, failed = _sync(run, study)
+    made, failed = _sync(run, study, means)
     troubles |= failed
-    reports, failed = _judge(run, study, made)
+    measures, failed = _measure(run, study, means, made)
     troubles |= failed
-    for (index, language), error in troubles.items():
-        logger.warning("%s %s falls back to the original picture: %s", study.shots[index].name, language, error)
-        reports[index, language] = _fallen_back(study, study.shots[index], language, error)
-    keys = [(shot.index, language) for shot in study.shots for language in study.dubs]
-    applied = [key for key in keys if reports[key].outcome == "synced"]
-    return Takes(tuple(patch for key in applied for patch in made[key].patches), tuple(reports[key] for key in keys))
+    tries = {key: _first_try(means, key, made[key], measures[key]) for key in measures}
+    trials = {key: _trial(study, means, key, tries.get(key), troubles.get(key)) for key in _keys(study, range(len(study.shots)))}
+    for key, error in troubles.items():
+        logger.warning("%s %s falls back to the original picture: %s", study.shots[key[0]].name, key[1], error)
+    grounds = _grounds(run, study, means.policy, trials)
+    trials = walk(run, study, means, trials, grounds)
+    episodes = _judge(run, study, means.policy, trials, grounds)
+    reports = {(report.shot.index, language): report for language, episode in episodes.items() for report in episode.reports}
+    patches = tuple(patch for key in trials for patch in _pasted(trials[key], reports[key].take_sha256))
+    return Takes(patches, tuple(reports[key] for key in trials), episodes)
 
 
-def _sync(run: Run, study: Study) -> tuple[dict[Key, ShotPatches], dict[Key, Exception]]:
+def _sync(run: Run, study: Study, means: Means) -> tuple[dict[Key, ShotPatches], dict[Key, Exception]]:
     made: dict[Key, ShotPatches] = {}
     calls: dict[Key, Call] = {}
     for key in _keys(study, study.castings):
         index, language = key
         casting = study.castings[index]
-        if casting.spans:
-            calls[key] = _call(run, study, key)
+        if casting.spans and not means.is_left(key):
+            settings = means.first_settings(key)
+            changed = {"settings": settings} if settings != TakeSettings() else {}
+            calls[key] = shot_call(run, study, key, means.models[settings.model], **changed)
         else:
-            made[key] = ShotPatches(shot_index=index, language=language, reason=casting.reason)
+            made[key] = ShotPatches(shot_index=index, language=language, reason=casting.reason or "refused")
     found, failed = _sorted(calls, run.each(steps.SYNC, list(calls.values())))
     refuse_all_failed("sync", len(calls), list(failed.values()))
     return made | found, failed
 
 
-def _judge(run: Run, study: Study, made: dict[Key, ShotPatches]) -> tuple[dict[Key, QaReport], dict[Key, Exception]]:
-    calls = {key: _call(run, study, key, patches=made[key]) for key in _keys(study, study.castings) if key in made}
-    reports, failed = _sorted(calls, run.each(steps.JUDGE, list(calls.values())))
+def _measure(run: Run, study: Study, means: Means, made: dict[Key, ShotPatches]) -> tuple[dict[Key, ShotMeasures], dict[Key, Exception]]:
+    calls = {key: shot_call(run, study, key, means.models[None], patches=made[key]) for key in _keys(study, study.castings) if key in made}
+    measures, failed = _sorted(calls, run.each(steps.JUDGE, list(calls.values())))
     refuse_all_failed("judge", len(calls), list(failed.values()))
-    return reports, failed
+    checks: dict[Key, Call] = {}
+    for key in measures:
+        if made[key].patches:
+            settings = means.first_settings(key)
+            whole = shot_call(run, study, key, means.models[settings.model], patches=made[key], settings=settings)
+            wanted = ("store", "film", "shot", "faces", "patches", "models", "settings")
+            checks[key] = Call({name: whole.arguments[name] for name in wanted}, whole.num_units)
+    found, unchecked = _sorted(checks, run.each(steps.CHECK, list(checks.values())))
+    refuse_all_failed("check", len(checks), list(unchecked.values()))
+    whole = {key: each.model_copy(update={"checks": found[key]}) if key in found else each for key, each in measures.items()}
+    return {key: each for key, each in whole.items() if key not in unchecked}, failed | unchecked
+
+
+def _first_try(means: Means, key: Key, patches: ShotPatches, measures: ShotMeasures) -> Try:
+    settings = means.first_settings(key)
+    return Try(settings=settings, patches=patches, measures=measures, generator_sha256=means.models[settings.model].generator_sha256)
+
+
+def _trial(study: Study, means: Means, key: Key, first: Try | None, error: Exception | None) -> ShotTrial:
+    index, language = key
+    faces, casting = study.faces.get(index), study.castings.get(index)
+    num_attempts = 0
+    if error is not None:
+        num_attempts = len(steps.RETRY_DELAYS_S) + 1 if steps.is_worth_retrying(error) else 1
+    return ShotTrial(
+        shot=study.shots[index],
+        language=language,
+        tries=() if first is None else (first,),
+        evidence=casting.evidence if casting else "",
+        num_faces=faces.num_faces if faces else 0,
+        trouble="" if error is None else f"{type(error).__name__}: {error}",
+        num_attempts=num_attempts,
+        override=means.overrides.get(key),
+    )
+
+
+def _grounds(run: Run, study: Study, policy: Policy, trials: dict[Key, ShotTrial]) -> dict[str, EpisodeGround]:
+    calls = []
+    for language in study.dubs:
+        measures = tuple(trial.tries[0].measures for key, trial in trials.items() if key[1] == language and trial.tries)
+        calls.append(Call({"store": run.store, "language": language, "measures": measures, "policy": policy}))
+    return dict(zip(study.dubs, run.all_of(steps.GROUND, calls), strict=True))
+
+
+def _judge(run: Run, study: Study, policy: Policy, trials: dict[Key, ShotTrial], grounds: dict[str, EpisodeGround]) -> dict[str, EpisodeQa]:
+    calls = []
+    for language in study.dubs:
+        own = tuple(trial for key, trial in trials.items() if key[1] == language)
+        calls.append(Call({"store": run.store, "language": language, "trials": own, "ground": grounds[language], "policy": policy}))
+    return dict(zip(study.dubs, run.all_of(steps.VERDICTS, calls), strict=True))
+
+
+def _pasted(trial: ShotTrial, sha256: str | None) -> Iterator[LipPatch]:
+    if sha256 is not None:
+        yield from next(each.patches.patches for each in trial.tries if take_digest(each.patches) == sha256)
 
 
 def _keys(study: Study, indices: Iterable[int]) -> list[Key]:
     return [(index, language) for index in sorted(indices) for language in study.dubs]
-
-
-def _call(run: Run, study: Study, key: Key, **more: object) -> Call:
-    index, language = key
-    arguments = {
-        "store": run.store,
-        "film": study.film,
-        "shot": study.shots[index],
-        "faces": study.faces[index],
-        "casting": study.castings[index],
-        "dub": study.dubs[language],
-        "original": study.original,
-        "models": run.inputs.models,
-    }
-    spans = study.castings[index].spans
-    return Call(arguments | more, sum(span.end_frame - span.first_frame for span in spans))
 
 
 def _sorted(calls: dict[Key, Call], outcomes: list[Outcome]) -> tuple[dict[Key, Any], dict[Key, Exception]]:
@@ -91,17 +151,3 @@ def _sorted(calls: dict[Key, Call], outcomes: list[Outcome]) -> tuple[dict[Key, 
         else:
             errors[key] = outcome.error
     return results, errors
-
-
-def _fallen_back(study: Study, shot: Shot, language: str, error: Exception) -> QaReport:
-    faces, casting = study.faces.get(shot.index), study.castings.get(shot.index)
-    return QaReport(
-        shot=shot,
-        language=language,
-        outcome="kept_original",
-        reason=f"failed: {type(error).__name__}: {error}",
-        evidence=casting.evidence if casting else "",
-        num_faces=faces.num_faces if faces else 0,
-        verdict="review",
-        num_tries=len(steps.RETRY_DELAYS_S) + 1 if steps.is_worth_retrying(error) else 1,
-    )

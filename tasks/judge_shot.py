@@ -1,22 +1,19 @@
-"""How well a dubbed shot is in sync, beside the same shot's original: the same crops, the same scorer, an honest verdict."""
-
-from typing import Literal
+"""What can be measured of a dubbed shot, beside the same shot's original: the same crops, the same scorer. What to make of it is said later."""
 
 import cv2
 import numpy as np
 
 from infra.artifacts import Artifact, ArtifactStore
-from tasks.published_score import published_scores
-from tasks.sync_evidence import lips_of, score_of, sound_of, speech_weights
+from tasks.likeness import looks_of
+from tasks.published_score import published_evidence
+from tasks.sync_evidence import REACH, lips_of, score_of, sound_around, speech_weights
 from tasks.timeline import Ticks, frame_times_s, ticks_of
-from tasks.types import Box, Casting, FaceTrack, Film, Models, QaReport, Record, Shot, ShotFaces, ShotPatches, Stem, SyncScore
+from tasks.types import Box, Casting, FaceTrack, Film, Models, Record, Shot, ShotFaces, ShotMeasures, ShotPatches, Stem, SyncScore
 from wav2lip_core.face_crop import patched
 
-VERSION = 1
-MAX_OFFSET = 2  # frames of 40 ms; more is an error by the two-frame rule
-MIN_SHARE_OF_ORIGINAL = 0.5  # of the original's own LSE-C, under which a person should look
-DUB_SPEECH_TO_MENTION = 0.3  # share of a shot's time with dub speech from which keeping the original deserves a look
+VERSION = 2
 THUMBNAIL_PX = 192
+_NOTHING = np.zeros((0, 2 * REACH + 1), np.float32)
 
 
 class PatchedCrops(Record):
@@ -35,17 +32,22 @@ def judge_shot(
     original: Stem | None,
     dub: Stem,
     models: Models,
-) -> QaReport:
-    """The row of the QA table for one shot and language."""
-    inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "casting": casting, "patches": patches}
+) -> ShotMeasures:
+    """Scores of one take of one shot in one language.
+
+    The evidence (.npz) holds, for original voice (before) and dub (after): *_rows float32 (n, 43), each window's distance at shifts of
+    -21 to 21 frames, and *_weights (n,), how much of it is speech; and looks float32 (D,), the face's own (see tasks.likeness).
+    """
+    inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "casting": casting}
+    inputs |= {"patches": patches.patches, "language": dub.language}  # not how long they took
     inputs |= {"original": original and original.analysis.sha256, "dub": dub.analysis.sha256, "expert": models.expert_sha256}
     inputs["vgg"] = models.vgg_sha256
     return store.get_or_make(
-        "judge_shot", VERSION, inputs, QaReport, lambda: _judge(store, film, shot, faces, casting, patches, original, dub, models)
+        "judge_shot", VERSION, inputs, ShotMeasures, lambda: _measure(store, film, shot, faces, casting, patches, original, dub, models)
     )
 
 
-def _judge(
+def _measure(
     store: ArtifactStore,
     film: Film,
     shot: Shot,
@@ -55,60 +57,61 @@ def _judge(
     original: Stem | None,
     dub: Stem,
     models: Models,
-) -> QaReport:
-    common = {"shot": shot, "language": dub.language or "", "num_faces": faces.num_faces, "evidence": casting.evidence}
-    if not patches.patches:
-        return _kept(store, film, shot, patches.reason or casting.reason or "refused", dub, common)
-    track = _main_track(faces, patches)
+) -> ShotMeasures:
+    spans = ticks_of(frame_times_s(store, film), shot.first_frame, shot.end_frame, float(film.fps))
+    measures = ShotMeasures(
+        shot_index=shot.index,
+        language=dub.language or "",
+        num_patch_frames=sum(patch.end_frame - patch.first_frame for patch in patches.patches),
+        dub_share=float(speech_weights(store, dub, spans).mean()) if spans.num_windows else 0.0,
+    )
+    track = _main_track(faces, casting, patches)
+    if track is None:
+        return measures
     crops = _patched_crops(store, track, patches)
     if models.vgg_path is not None:
-        before, undubbed, after = published_scores(store, film, track, patches, original, dub, models)
+        made = published_evidence(store, film, track, patches, original, dub, models)
+        (before, undubbed, after), arrays = (made.before, made.undubbed, made.after), store.load_arrays(made.evidence)
     else:
-        before, undubbed, after = _expert_scores(store, film, track, crops, casting, original, dub, models)
-    verdict, reason = _verdict(before, undubbed, after)
-    return QaReport(
-        **common,
-        outcome="synced",
-        reason=reason,
-        track_id=track.track_id,
-        face_box=_box_at_middle(store, shot, track),
-        before=before,
-        undubbed=undubbed,
-        after=after,
-        verdict=verdict,
-        num_tries=1,
-        seconds=patches.seconds,
-        thumbnail=_thumbnail(store, shot, track, crops),
+        (before, undubbed, after), arrays = _expert_scores(store, film, track, crops, casting, original, dub, models)
+    assert track.crops is not None
+    filmed = store.load_array(track.crops)
+    return measures.model_copy(
+        update={
+            "track_id": track.track_id,
+            "face_box": _box_at_middle(store, shot, track),
+            "before": before,
+            "undubbed": undubbed,
+            "after": after,
+            "evidence": store.put_arrays(**arrays, looks=looks_of(filmed)),
+            "thumbnail": _thumbnail(store, shot, track, crops),
+        }
     )
 
 
 def _expert_scores(
     store: ArtifactStore, film: Film, track: FaceTrack, patched_crops: Artifact, casting: Casting, original: Stem | None, dub: Stem, models: Models
-) -> tuple[SyncScore, SyncScore, SyncScore]:
-    """(before, undubbed, after) by our own sync expert, over the speech in the track's speaking spans."""
+) -> tuple[tuple[SyncScore, SyncScore, SyncScore], dict[str, np.ndarray]]:
+    """(before, undubbed, after) by our own sync expert, over the speech in the track's speaking spans; and the evidence."""
     ticks, lips, inside = _seen(store, film, track, casting, models)
-    dub_sound, dub_weights = sound_of(store, dub, ticks, models), speech_weights(store, dub, ticks) * inside
-    before = SyncScore(reason="the film has no original dialogue")
+    dub_sound, dub_weights = sound_around(store, dub, ticks, models), speech_weights(store, dub, ticks) * inside
+    before, before_rows, before_weights = SyncScore(reason="the film has no original dialogue"), _NOTHING, np.zeros(0)
     if original is not None:
-        before = score_of(lips, sound_of(store, original, ticks, models), speech_weights(store, original, ticks) * inside, models)
-    undubbed = score_of(lips, dub_sound, dub_weights, models)
-    return before, undubbed, score_of(lips_of(store, patched_crops, ticks, models), dub_sound, dub_weights, models)
+        before_weights = speech_weights(store, original, ticks) * inside
+        before, before_rows = score_of(lips, sound_around(store, original, ticks, models), before_weights, models)
+    undubbed, _ = score_of(lips, dub_sound, dub_weights, models)
+    after, after_rows = score_of(lips_of(store, patched_crops, ticks, models), dub_sound, dub_weights, models)
+    arrays = {"before_rows": before_rows, "before_weights": before_weights, "after_rows": after_rows, "after_weights": dub_weights}
+    return (before, undubbed, after), arrays
 
 
-def _kept(store: ArtifactStore, film: Film, shot: Shot, reason: str, dub: Stem, common: dict) -> QaReport:
-    ticks = ticks_of(frame_times_s(store, film), shot.first_frame, shot.end_frame, float(film.fps))
-    share = float(speech_weights(store, dub, ticks).mean()) if ticks.num_windows else 0.0
-    # Nobody seen speaking is a safe reason; a face that could not be dubbed although the dub speaks is not.
-    needs_eye = reason in ("too_small", "profile", "ambiguous", "too_short", "silent") and share > DUB_SPEECH_TO_MENTION
-    if needs_eye:
-        common = common | {"evidence": f"{common['evidence']}; but the dub speaks for {share:.0%} of the shot"}
-    return QaReport(**common, outcome="kept_original", reason=reason, verdict="review" if needs_eye else "kept_original")
-
-
-def _main_track(faces: ShotFaces, patches: ShotPatches) -> FaceTrack:
+def _main_track(faces: ShotFaces, casting: Casting, patches: ShotPatches) -> FaceTrack | None:
+    """The face with most patches; where nothing was made, the one that speaks longest; None where nobody does."""
     frames: dict[int, int] = {}
-    for patch in patches.patches:
-        frames[patch.track_id] = frames.get(patch.track_id, 0) + patch.end_frame - patch.first_frame
+    for part in patches.patches or casting.spans:
+        frames[part.track_id] = frames.get(part.track_id, 0) + part.end_frame - part.first_frame
+    if not frames:
+        return None
     longest = max(frames, key=lambda track_id: frames[track_id])
     return next(track for track in faces.tracks if track.track_id == longest)
 
@@ -145,18 +148,6 @@ def _patched_crops(store: ArtifactStore, track: FaceTrack, patches: ShotPatches)
             return PatchedCrops(crops=store.put_file(folder / "crops.npy", "application/x-npy"))
 
     return store.get_or_make("patch_crops", VERSION, {"track": track, "patches": own}, PatchedCrops, make).crops
-
-
-def _verdict(before: SyncScore, undubbed: SyncScore, after: SyncScore) -> tuple[Literal["pass", "review"], str]:
-    if after.confidence is None or after.offset_frames is None:
-        return "review", f"synced, not scored: {after.reason}"
-    if abs(after.offset_frames) > MAX_OFFSET:
-        return "review", f"lips are {abs(after.offset_frames)} frames of 40 ms {'behind' if after.offset_frames > 0 else 'ahead of'} the dub"
-    if undubbed.confidence is not None and after.confidence <= undubbed.confidence:
-        return "review", "the dubbed picture scores no better than the undubbed one"
-    if before.confidence is not None and after.confidence < MIN_SHARE_OF_ORIGINAL * before.confidence:
-        return "review", f"in sync, but only {after.confidence / before.confidence:.0%} of the original's own score"
-    return "pass", "in sync"
 
 
 def _box_at_middle(store: ArtifactStore, shot: Shot, track: FaceTrack) -> Box:

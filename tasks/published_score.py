@@ -11,17 +11,18 @@ import numpy as np
 
 from infra.artifacts import Artifact, ArtifactStore
 from infra.video import FrameReader, upright_bgr
-from tasks.sync_evidence import MIN_SPEECH_WINDOWS, speech_weights
+from tasks.sync_evidence import MIN_SPEECH_WINDOWS, REACH, speech_weights
 from tasks.timeline import Ticks, frame_times_s, ticks_of
 from tasks.types import FaceTrack, Film, LipPatch, Models, Record, ShotPatches, Stem, SyncScore
 from wav2lip_core.checkpoint import load_vgg_syncnet
 from wav2lip_core.face_crop import paste_delta
 from wav2lip_core.mfcc import SAMPLE_RATE_HZ
+from wav2lip_core.sync_interval import bootstrap, distance_rows, middle_columns
 from wav2lip_core.sync_scorer import score
 from wav2lip_core.vgg_scorer import FEWEST_WINDOWS, SAMPLES_PER_FRAME, LipEmbedder, crop, crop_places, embed_sound, num_windows, tight_boxes
 from wav2lip_core.vgg_syncnet import VggSyncNet
 
-VERSION = 1
+VERSION = 2
 TOO_SHORT = "the face is seen for less than 0.44 s, too short for the published scorer"
 TOO_LITTLE_SPEECH = "too little speech to judge"
 
@@ -30,6 +31,7 @@ class PublishedScores(Record):
     before: SyncScore
     undubbed: SyncScore
     after: SyncScore
+    evidence: Artifact  # .npz: before_rows, after_rows float32 (n, 43) distances, before_weights, after_weights (n,)
 
 
 class FilmedLips(Record):
@@ -49,7 +51,17 @@ class _Sound:
 def published_scores(
     store: ArtifactStore, film: Film, track: FaceTrack, patches: ShotPatches, original: Stem | None, dub: Stem, models: Models
 ) -> tuple[SyncScore, SyncScore, SyncScore]:
-    """(before, undubbed, after): as filmed with the original, as filmed with the dub, patched with the dub, over the whole track.
+    """(before, undubbed, after); arguments as for `published_evidence`."""
+    made = published_evidence(store, film, track, patches, original, dub, models)
+    return made.before, made.undubbed, made.after
+
+
+def published_evidence(
+    store: ArtifactStore, film: Film, track: FaceTrack, patches: ShotPatches, original: Stem | None, dub: Stem, models: Models
+) -> PublishedScores:
+    """(before, undubbed, after) and the distances that tell it.
+
+    That is: as filmed with the original, as filmed with the dub, patched with the dub, over the whole track.
 
     models.vgg_path must be set. As published, all of the track counts alike and nothing is heard beyond its ends; but where a stem speaks for less
     than a third of a second there is no score. The film's frames are taken at 25 ticks a second; one reading of the film gives both pictures.
@@ -62,10 +74,9 @@ def published_scores(
         **_named_track(track, models),
     }
     inputs["original"] = original and original.analysis.sha256
-    made = store.get_or_make(
+    return store.get_or_make(
         "published_score", VERSION, inputs, PublishedScores, lambda: _scores(store, film, track, patches.patches, original, dub, models)
     )
-    return made.before, made.undubbed, made.after
 
 
 @lru_cache(maxsize=1)
@@ -97,11 +108,12 @@ def _scores(
     filmed = patched = dubbed.rows[:0]
     if spoken.reason is None or dubbed.reason is None:
         filmed, patched = _lips(store, film, track, ticks, patches, models)
-    return PublishedScores(
-        before=_score(filmed, spoken, models),
-        undubbed=_score(filmed, dubbed, models),
-        after=_score(patched, dubbed, models),
-    )
+    before, before_rows = _score(filmed, spoken, models)
+    undubbed, _ = _score(filmed, dubbed, models)
+    after, after_rows = _score(patched, dubbed, models)
+    weights = {"before_weights": np.ones(len(before_rows)), "after_weights": np.ones(len(after_rows))}
+    evidence = store.put_arrays(before_rows=before_rows, after_rows=after_rows, **weights)
+    return PublishedScores(before=before, undubbed=undubbed, after=after, evidence=evidence)
 
 
 def _heard(store: ArtifactStore, stem: Stem, ticks: Ticks, models: Models) -> _Sound:
@@ -117,12 +129,26 @@ def _heard(store: ArtifactStore, stem: Stem, ticks: Ticks, models: Models) -> _S
     return _Sound(embed_sound(network, samples, count))
 
 
-def _score(lips: np.ndarray, sound: _Sound, models: Models) -> SyncScore:
+def _score(lips: np.ndarray, sound: _Sound, models: Models) -> tuple[SyncScore, np.ndarray]:
+    """The score with its interval, and the distances of each window, float32 (n, 43); (0, 43) where there is no score."""
+    digest = models.vgg_sha256 or ""
     if sound.reason is not None:
-        return SyncScore(scorer_sha256=models.vgg_sha256 or "", reason=sound.reason)
+        return SyncScore(scorer_sha256=digest, reason=sound.reason), np.zeros((0, 2 * REACH + 1), np.float32)
     count = len(sound.rows)
     offset, lse_d, lse_c = score(lips[:count], sound.rows)
-    return SyncScore(offset_frames=offset, confidence=lse_c, distance=lse_d, num_windows=count, scorer_sha256=models.vgg_sha256 or "")
+    rows = distance_rows(lips[:count], np.pad(sound.rows, ((REACH, REACH), (0, 0))))  # zeros beyond the ends, as published
+    low, high, agreement = bootstrap(middle_columns(rows), np.ones(count))
+    found = SyncScore(
+        offset_frames=offset,
+        confidence=lse_c,
+        distance=lse_d,
+        confidence_low=low,
+        confidence_high=high,
+        offset_agreement=agreement,
+        num_windows=count,
+        scorer_sha256=digest,
+    )
+    return found, rows
 
 
 # -- lips

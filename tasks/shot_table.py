@@ -37,9 +37,67 @@ COLUMNS: dict[str, str] = {  # name -> pandas dtype; an object is a list of four
     "verdict": "string",
     "num_tries": "int64",
     "seconds": "float64",
+    "code": "string",
+    "severity": "string",
+    "delta": "Float64",
+    "percentile": "Float64",
+    "lse_c_low": "Float64",
+    "lse_c_high": "Float64",
+    "pooled_offset": "Int64",
+    "person": "Int64",
+    "seam_error": "Float64",
+    "sharpness_ratio": "Float64",
+    "generated_per_face_pixel": "Float64",
+    "flicker_ratio": "Float64",
+    "identity": "Float64",
+    "leak_share": "Float64",
+    "take_sha256": "string",
+}
+MEANINGS: dict[str, str] = {  # kept in the Parquet file beside each column
+    "shot": "number of the shot, from 0",
+    "first_frame": "first frame of the film in the shot, from 0",
+    "end_frame": "first frame after the shot",
+    "timecode_in": "SMPTE timecode of the first frame; ; before the frames: drop frame",
+    "timecode_out": "SMPTE timecode of the first frame after the shot",
+    "language": "BCP 47 tag of the dub",
+    "outcome": "synced: new lips are in the film; kept_original: the picture is as it was",
+    "reason": "why, in plain words",
+    "track_id": "which face of the shot, from 0, leftmost at first sight first",
+    "face_box": "x0, y0, x1, y1 of the face at the shot's middle frame, pixels of the upright film",
+    "num_faces": "people seen in the shot",
+    "lse_d_before": "LSE-D of the original picture with the original voice; distance, lower is better",
+    "lse_c_before": "LSE-C of the same; confidence, higher is better",
+    "offset_before": "offset of the same, frames of 40 ms; positive: the sound is early, the lips are behind",
+    "lse_d_undubbed": "LSE-D of the original picture with the dub: what a viewer has without new lips",
+    "lse_c_undubbed": "LSE-C of the same",
+    "offset_undubbed": "offset of the same, frames of 40 ms",
+    "lse_d_after": "LSE-D of the new picture with the dub",
+    "lse_c_after": "LSE-C of the same",
+    "offset_after": "offset of the same, frames of 40 ms",
+    "closed_share": "how much of the way from undubbed to original the dub makes, in LSE-C; 1 is all of it",
+    "verdict": "pass, review, or kept_original",
+    "num_tries": "takes made of the shot",
+    "seconds": "work on all takes, seconds",
+    "code": "the reason's name in the verdict policy, or why nobody was dubbed",
+    "severity": "ok, fyi, issue, or blocker",
+    "delta": "lse_c_after minus lse_c_before",
+    "percentile": "where lse_c_after lies among the film's own real shots, 0 to 100",
+    "lse_c_low": "lower end of the 95 % bootstrap interval of lse_c_after",
+    "lse_c_high": "upper end of the same",
+    "pooled_offset": "offset found together with the same face's neighbouring shots, frames of 40 ms; empty: judged alone",
+    "person": "the same face through the film, from 0",
+    "seam_error": "step along the patch's edge, grey levels of 255",
+    "sharpness_ratio": "finest detail in the mouth region, new to original",
+    "generated_per_face_pixel": "width of the generated face in its pixels / in the film's; under 1 it is scaled up",
+    "flicker_ratio": "unrest around the mouth from frame to frame, new to original",
+    "identity": "likeness of the lower face to the original's, our own measure, -1 to 1",
+    "leak_share": "mouth motion left when the generator hears silence / under the dub; 0 is best",
+    "take_sha256": "names the take that is in the film; empty: the original picture",
 }
 _ARROW = {"int64": pa.int64(), "Int64": pa.int64(), "Float64": pa.float64(), "float64": pa.float64(), "string": pa.string()}
-_SCHEMA = pa.schema([(name, _ARROW.get(dtype, pa.list_(pa.float64()))) for name, dtype in COLUMNS.items()])
+_SCHEMA = pa.schema(
+    [pa.field(name, _ARROW.get(dtype, pa.list_(pa.float64())), metadata={"meaning": MEANINGS[name]}) for name, dtype in COLUMNS.items()]
+)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -87,6 +145,12 @@ def closed_share(report: QaReport) -> float | None:
     return (after - undubbed) / (before - undubbed)
 
 
+def delta(report: QaReport) -> float | None:
+    """LSE-C of the dub minus the original's own; None where there is none of either."""
+    before, after = report.before.confidence, report.after.confidence
+    return None if before is None or after is None else after - before
+
+
 def _row(report: QaReport, label: Callable[[int], str]) -> dict[str, object]:
     return {
         "shot": report.shot.index,
@@ -107,6 +171,16 @@ def _row(report: QaReport, label: Callable[[int], str]) -> dict[str, object]:
         "verdict": report.verdict,
         "num_tries": report.num_tries,
         "seconds": report.seconds,
+        "code": report.code,
+        "severity": report.severity,
+        "delta": delta(report),
+        "percentile": report.percentile,
+        "lse_c_low": report.after.confidence_low,
+        "lse_c_high": report.after.confidence_high,
+        "pooled_offset": report.pooled_offset_frames,
+        "person": report.person,
+        **report.checks.model_dump(),
+        "take_sha256": report.take_sha256,
     }
 
 

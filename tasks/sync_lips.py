@@ -1,40 +1,57 @@
 """New lips for a cast shot: mel windows at each frame's own time, the generator, a lossless patch. The film itself is not touched."""
 
-import threading
 import time
-from functools import lru_cache
 
 import numpy as np
 
 from infra.artifacts import ArtifactStore
-from infra.settings import get_settings
+from tasks.lip_making import SPEECH_MARGIN_S, make_lips
 from tasks.timeline import frame_times_s, speech_share
-from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem
-from wav2lip_core.lip_syncer import LipSyncer
-from wav2lip_core.mel import COLUMNS_PER_S, SILENCE, WINDOW_COLUMNS, first_columns, windows_from
+from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem, TakeSettings
 from wav2lip_core.speech import runs
 
-VERSION = 2
+VERSION = 3
 MAX_PATCH_FRAMES = 500  # a long span becomes several patches, so that memory stays flat
-SPEECH_MARGIN_S = 0.2  # lips move before they are heard and rest a little after
 LONGEST_UNSEEN_S = 0.5  # a face not detected for longer is left alone
 RAMP_FRAMES = 3  # over which a patch fades in and out inside a shot
-_loading = threading.Lock()
+FIRST_TAKE = TakeSettings()
 
 
 def sync_lips(
-    store: ArtifactStore, film: Film, shot: Shot, faces: ShotFaces, casting: Casting, dub: Stem, original: Stem | None, models: Models
+    store: ArtifactStore,
+    film: Film,
+    shot: Shot,
+    faces: ShotFaces,
+    casting: Casting,
+    dub: Stem,
+    original: Stem | None,
+    models: Models,
+    settings: TakeSettings = FIRST_TAKE,
 ) -> ShotPatches:
-    """The patches of one shot in one language. Where both the dub and the original are silent the picture stays as it is."""
+    """The patches of one take of one shot in one language. Where both the dub and the original are silent the picture stays as it is."""
     if not casting.spans:
         return ShotPatches(shot_index=shot.index, language=dub.language or "", reason=casting.reason)
     inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "spans": casting.spans, "dub": dub.analysis.sha256}
     inputs |= {"language": dub.language, "original": original and original.analysis.sha256, "generator": models.generator_sha256}
-    return store.get_or_make("sync_lips", VERSION, inputs, ShotPatches, lambda: _make(store, film, shot, faces, casting, dub, original, models))
+    inputs["expert"] = models.expert_sha256  # finds the faces at rest that some generators edit
+    ways = settings.model_copy(update={"rung": "", "model": None})  # a rung's name changes nothing, and the model is named by its digest
+    if ways != FIRST_TAKE.model_copy(update={"rung": ""}):
+        inputs["settings"] = ways
+    return store.get_or_make(
+        "sync_lips", VERSION, inputs, ShotPatches, lambda: _make(store, film, shot, faces, casting, dub, original, models, settings)
+    )
 
 
 def _make(
-    store: ArtifactStore, film: Film, shot: Shot, faces: ShotFaces, casting: Casting, dub: Stem, original: Stem | None, models: Models
+    store: ArtifactStore,
+    film: Film,
+    shot: Shot,
+    faces: ShotFaces,
+    casting: Casting,
+    dub: Stem,
+    original: Stem | None,
+    models: Models,
+    settings: TakeSettings,
 ) -> ShotPatches:
     started = time.perf_counter()
     tracks = {track.track_id: track for track in faces.tracks}
@@ -42,21 +59,10 @@ def _make(
     for span in casting.spans:
         strength = _strength(store, film, shot, tracks[span.track_id], span, dub, original)
         for first, end in _pieces(strength):
-            patches.append(_patch(store, film, tracks[span.track_id], span, (first, end), strength, dub, models))
+            patches.append(_patch(store, film, tracks[span.track_id], span, (first, end), strength, dub, models, settings))
     seconds = time.perf_counter() - started
     reason = None if patches else "silent"
     return ShotPatches(shot_index=shot.index, language=dub.language or "", patches=tuple(patches), reason=reason, seconds=seconds)
-
-
-@lru_cache(maxsize=2)
-def _loaded(path: str, sha256: str, batch_size: int) -> LipSyncer:
-    return LipSyncer(path, batch_size=batch_size)
-
-
-def shared_lip_syncer(models: Models) -> LipSyncer:
-    """The generator of this process, loaded once: shots that run at the same time share its batches."""
-    with _loading:
-        return _loaded(models.generator_path, models.generator_sha256, min(16, get_settings().batch_size))
 
 
 def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, span: SpeakingSpan, dub: Stem, original: Stem | None) -> np.ndarray:
@@ -102,17 +108,21 @@ def _pieces(strength: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _patch(
-    store: ArtifactStore, film: Film, track: FaceTrack, span: SpeakingSpan, piece: tuple[int, int], strength: np.ndarray, dub: Stem, models: Models
+    store: ArtifactStore,
+    film: Film,
+    track: FaceTrack,
+    span: SpeakingSpan,
+    piece: tuple[int, int],
+    strength: np.ndarray,
+    dub: Stem,
+    models: Models,
+    settings: TakeSettings,
 ) -> LipPatch:
     first, end = span.first_frame + piece[0], span.first_frame + piece[1]
-    in_track = slice(first - track.first_frame, end - track.first_frame)
-    assert track.crops is not None
-    crops = np.ascontiguousarray(store.load_array(track.crops)[in_track])
-    times = frame_times_s(store, film)[first:end]
-    made = shared_lip_syncer(models).generate(crops, _heard(store, dub, times))
+    crops, made = make_lips(store, film, track, (first, end), dub, models, settings)
     weight = strength[piece[0] : piece[1], None, None, None]
     faces = np.round(crops + weight * (made.astype(np.float32) - crops)).astype(np.uint8)
-    boxes = store.load_arrays(track.geometry)["boxes"][in_track].astype(np.float32)
+    boxes = store.load_arrays(track.geometry)["boxes"][first - track.first_frame : end - track.first_frame].astype(np.float32)
     return LipPatch(
         shot_index=track.shot_index,
         language=dub.language or "",
@@ -122,15 +132,3 @@ def _patch(
         patch=store.put_arrays(faces=faces, boxes=boxes),
         model_sha256=models.generator_sha256,
     )
-
-
-def _heard(store: ArtifactStore, dub: Stem, times: np.ndarray) -> np.ndarray:
-    """The dub's mel windows at these times, its pauses digitally silent, so that noise between words does not move the mouth."""
-    windows = windows_from(store.load_array(dub.analysis), times)
-    columns = first_columns(times)[:, None] + np.arange(WINDOW_COLUMNS)
-    first = int(columns.min())
-    column_times = np.arange(first, int(columns.max()) + 1) / COLUMNS_PER_S
-    spoken = speech_share(store, dub, column_times - SPEECH_MARGIN_S / 2, SPEECH_MARGIN_S) > 0
-    silent = ~spoken[columns - first]
-    windows.transpose(0, 2, 1)[silent] = SILENCE
-    return windows

@@ -40,7 +40,7 @@ class ShotPatches(Record):
 
 
 class Reel(Record):
-    """Consecutive shots, rendered and encoded as one closed-GOP segment."""
+    """A shot, or a piece of a long one, rendered and encoded as one closed-GOP segment."""
 
     language: str
     first_frame: int

@@ -39,6 +39,7 @@ class DubRequest(EpisodeRequest):
     codec: Literal["h264", "ffv1"] = "h264"
     policy: str | None = None  # a studio's own verdict policy; None: the package's
     overrides: tuple[Override, ...] = ()  # what review has settled
+    review: Literal["later", "wait"] = "later"  # wait: pause after publishing until decisions arrive, and honour them in the same run
 
 
 class StepCount(Record):
@@ -60,4 +61,27 @@ class DubResult(Record):
     verdicts: dict[str, int]  # pass, review, kept_original -> number of shots x languages
     steps: dict[str, StepCount]
     warnings: tuple[str, ...] = ()
+    num_rendered_frames: int = 0  # pasted and encoded in this run, over all languages; the rest was found finished
     seconds: float = 0.0
+
+
+class RedoRequest(Record):
+    """Do again what review asks for, and nothing else. Everything else is as the episode's manifest recorded it."""
+
+    out: str  # folder or s3:// URI that holds the episode
+    episode_id: EpisodeId
+    decisions: str | None = None  # path or URI of a decisions.json; None: OUT/ID/decisions.json, where there is one
+    shots: tuple[int, ...] = ()  # make these again as well
+    model: str | None = None  # with this model, whatever is made again
+    reviewer: str = Field(default="", max_length=200)
+    work: str | None = None  # None: the folder that the episode was made in
+    num_workers: int | None = Field(default=None, ge=1)
+    task_runner: Literal["threads", "processes", "dask", "ray"] | None = None
+
+
+class RedoResult(DubResult):
+    """How a redo went."""
+
+    num_applied: int  # decisions
+    refused: tuple[str, ...] = ()  # decisions that were not applied, and why
+    remarks: tuple[str, ...] = ()  # what the reviewer should know: others' decisions on the same shots

@@ -20,6 +20,7 @@ class SyncScore(Record):
     distance: float | None = None
     confidence_low: float | None = None  # 95 % bootstrap interval over windows
     confidence_high: float | None = None
+    offset_agreement: float | None = None  # share of the bootstrap's resamples whose offset is within a frame of this one
     num_windows: int = 0
     scorer_sha256: str = ""
     reason: str | None = None  # why there is no score
@@ -132,6 +133,7 @@ class Decision(Record):
     decision: Literal["approve", "reject", "ask", "keep_original"]
     note: str = Field(default="", max_length=4000)
     decided_at: str = ""  # ISO 8601, UTC
+    reviewer: str = Field(default="", max_length=200)  # who, where a file holds several people's
 
 
 class Decisions(Record):

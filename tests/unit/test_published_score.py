@@ -12,13 +12,31 @@ import torch
 from infra.artifacts import ArtifactStore
 from infra.video import read_audio
 from tasks.inspect_film import inspect_film
+from tasks.judge_episode import judge_episode, study_ground
 from tasks.judge_shot import judge_shot
+from tasks.policy import package_policy
 from tasks.prepare_stem import prepare_original, prepare_stem
 from tasks.published_score import TOO_LITTLE_SPEECH, TOO_SHORT, published_scores
 from tasks.shot_table import table_of
 from tasks.timeline import frame_times_s
 from tasks.track_faces import track_faces
-from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, QaReport, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem, SyncScore
+from tasks.types import (
+    Casting,
+    FaceTrack,
+    Film,
+    LipPatch,
+    Models,
+    QaReport,
+    Shot,
+    ShotFaces,
+    ShotPatches,
+    ShotTrial,
+    SpeakingSpan,
+    Stem,
+    SyncScore,
+    TakeSettings,
+    Try,
+)
 from tests.media import Sound, write_film, write_sound
 from tests.unit.test_vgg_scorer import random_state
 from wav2lip_core.checkpoint import load_vgg_syncnet, sha256_of
@@ -63,7 +81,12 @@ class Scene:
         shot = Shot(index=0, first_frame=0, end_frame=self.film.num_frames)
         span = SpeakingSpan(track_id=0, first_frame=0, end_frame=self.film.num_frames)
         casting = Casting(shot_index=0, spans=(span,), evidence="as the casting file says")
-        return judge_shot(self.store, self.film, shot, self.faces, casting, self.patches(100), self.original, self.dub, self.models)
+        patches = self.patches(100)
+        measures = judge_shot(self.store, self.film, shot, self.faces, casting, patches, self.original, self.dub, self.models)
+        tried = Try(settings=TakeSettings(), patches=patches, measures=measures, generator_sha256="0" * 64)
+        trial = ShotTrial(shot=shot, language="es", tries=(tried,), num_faces=1)
+        ground = study_ground(self.store, "es", (measures,), package_policy())
+        return judge_episode(self.store, "es", (trial,), ground, package_policy()).reports[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
