@@ -1,141 +1,75 @@
-"""Tells people how a dub went: the QA table as Parquet and CSV, and one self-contained page with faces before and after."""
+"""Tells how a dub went: the QA table, report.json with its schema, a page per language where a reviewer works, and their overview."""
 
-import base64
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from infra.artifacts import ArtifactStore
-from tasks.shot_table import closed_share, table_of, write_table
+from tasks.plain_words import VERDICTS as VERDICTS
+from tasks.render_pages import language_page, overview_page
+from tasks.report_data import EpisodeReport, episode_report, face_name, preview_names
+from tasks.shot_table import table_of, write_table
 from tasks.timeline import frame_times_s
-from tasks.types import DubbedEpisode, DubRequest, Film, Models, QaReport, Record
+from tasks.types import DubbedEpisode, DubRequest, EpisodeQa, Film, Models, Preview, Record
 
-MOST_THUMBNAILS = 300  # a page of some megabytes; shots to review come first
-_CODES = {  # of a shot that keeps its original picture
-    "no_face": "no face in the shot",
-    "off_screen": "the voice is off screen",
-    "listener": "the face listens, somebody else speaks",
-    "too_small": "the face is too small",
-    "profile": "the face is seen from the side",
-    "occluded": "the mouth is covered",
-    "silent": "nobody speaks here",
-    "refused": "left alone on request",
-    "too_short": "too little original dialogue to tell who speaks",
-    "ambiguous": "several faces and no original dialogue to tell who speaks",
-}
-VERDICTS = {"pass": "in sync", "review": "please look", "kept_original": "left as it was"}
+SCHEMA_FILE = "report.schema.json"
 
 
 class ReportFiles(Record):
-    """Local paths of what write_report made."""
+    """What is to be published: key under OUT/ID -> local path. Media first, so that no page ever shows what is not there yet."""
 
-    parquet: str
-    csv: str
-    page: str
+    media: dict[str, str]
+    data: dict[str, str]  # report.json, its schema, shots.parquet, shots.csv
+    pages: dict[str, str]
 
 
 def write_report(
     store: ArtifactStore,
     film: Film,
     request: DubRequest,
-    reports: Sequence[QaReport],
+    qa: Sequence[EpisodeQa],
+    previews: Mapping[tuple[int, str], Preview],
     episodes: Sequence[DubbedEpisode],
     models: Models,
     warnings: Sequence[str],
     into: Path,
 ) -> ReportFiles:
-    """Write INTO/shots.parquet, shots.csv and report.html. Text from the film is escaped; the page asks nothing from anywhere."""
-    table = table_of(film, reports, frame_times_s(store, film))
-    parquet, comma = write_table(table, into)
-    page = into / "report.html"
-    labels = dict(zip(table["shot"], zip(table["timecode_in"], table["timecode_out"], strict=True), strict=True))
-    page.write_text(_page(store, film, request, reports, episodes, models, warnings, labels), encoding="utf-8")
-    return ReportFiles(parquet=str(parquet), csv=str(comma), page=str(page))
+    """Write tables, report.json and pages under INTO; media stay where they lie in the store. Text from outside is escaped.
 
-
-def printable(text: object) -> str:
-    """Text without control characters and writing-direction overrides, which a film's metadata may hold."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
-
-
-def in_plain_words(reason: str) -> str:
-    """A reason for people: a code becomes its sentence; what follows the code stays."""
-    code, colon, more = reason.partition(": ")
-    return f"{_CODES[code]}{colon}{more}" if code in _CODES else reason
-
-
-def _page(
-    store: ArtifactStore,
-    film: Film,
-    request: DubRequest,
-    reports: Sequence[QaReport],
-    episodes: Sequence[DubbedEpisode],
-    models: Models,
-    warnings: Sequence[str],
-    labels: dict[int, tuple[str, str]],
-) -> str:
-    environment = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"printable": printable, "plain": in_plain_words, "number": _number, "percent": _percent}
-    thumbnails = _thumbnails(store, reports)
-    languages = [
-        _Language(language, [report for report in reports if report.language == language], thumbnails)
-        for language in sorted({r.language for r in reports})
-    ]
-    outputs = {episode.language: episode for episode in episodes}
-    return environment.get_template("report.html.j2").render(
-        film=film,
-        film_name=Path(request.film).name,
-        request=request,
-        models=models,
-        warnings=warnings,
-        languages=languages,
-        outputs=outputs,
-        labels=labels,
-        verdicts=VERDICTS,
-        closed_share=closed_share,
-    )
-
-
-class _Language:
-    """What the page shows of one language."""
-
-    def __init__(self, language: str, reports: list[QaReport], thumbnails: dict[tuple[int, str], str]) -> None:
-        self.language = language
-        self.reports = sorted(reports, key=lambda report: report.shot.index)
-        self.thumbnails = {index: uri for (index, name), uri in thumbnails.items() if name == language}
-        self.counts = {verdict: sum(report.verdict == verdict for report in reports) for verdict in VERDICTS}
-        self.num_synced = sum(report.outcome == "synced" for report in reports)
-        scored = [r for r in reports if r.after.confidence is not None and r.undubbed.confidence is not None]
-        self.num_scored = len(scored)
-        self.num_better = sum((r.after.confidence or 0) > (r.undubbed.confidence or 0) for r in scored)
-        self.lse_c = {
-            when: _mean([getattr(report, when).confidence for report in scored])
-            for when in ("before", "undubbed", "after")
-        }  # fmt: skip
-        self.closed = _mean([closed_share(report) for report in scored])
-
-
-def _thumbnails(store: ArtifactStore, reports: Sequence[QaReport]) -> dict[tuple[int, str], str]:
-    """(shot, language) -> data URI of the JPEG; the shots that need an eye first, if there are too many."""
-    with_picture = [report for report in reports if report.thumbnail is not None]
-    chosen = sorted(with_picture, key=lambda report: (report.verdict != "review", report.shot.index))[:MOST_THUMBNAILS]
-    return {
-        (report.shot.index, report.language): "data:image/jpeg;base64," + base64.b64encode(store.path(report.thumbnail).read_bytes()).decode()
-        for report in chosen
-        if report.thumbnail is not None
+    previews go by (shot, language). The pages ask nothing from anywhere but the files beside them.
+    """
+    times_s = frame_times_s(store, film)
+    report = episode_report(film, Path(request.film).name, request.episode_id, qa, episodes, models, warnings, previews, times_s)
+    parquet, comma = write_table(table_of(film, [one for language in qa for one in language.reports], times_s), into)
+    data = {path.name: str(path) for path in (parquet, comma)}
+    data |= {"report.json": _write(into / "report.json", report.model_dump_json(indent=1) + "\n"), SCHEMA_FILE: _write(into / SCHEMA_FILE, schema())}
+    pages = {f"{one.language}/report.html": _write(into / one.language / "report.html", language_page(report, one)) for one in report.languages} | {
+        "report.html": _write(into / "report.html", overview_page(report))
     }
+    return ReportFiles(media=dict(_media(store, qa, previews)), data=data, pages=pages)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+def schema() -> str:
+    """The JSON schema of report.json."""
+    return json.dumps(EpisodeReport.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False) + "\n"
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def _media(store: ArtifactStore, qa: Sequence[EpisodeQa], previews: Mapping[tuple[int, str], Preview]) -> Iterator[tuple[str, str]]:
+    for one in qa:
+        for report in one.reports:
+            before, after, thumbnail = preview_names(report.shot.name)
+            if report.thumbnail is not None:
+                yield f"{one.language}/{thumbnail}", str(store.path(report.thumbnail))
+            preview = previews.get((report.shot.index, one.language))
+            if preview is not None:
+                yield f"{one.language}/{before}", str(store.path(preview.before.video))
+                yield f"{one.language}/{after}", str(store.path(preview.after.video))
+        for person in one.people:
+            if person.thumbnail is not None:
+                yield f"{one.language}/{face_name(person)}", str(store.path(person.thumbnail))
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+def _write(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)

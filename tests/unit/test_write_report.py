@@ -8,21 +8,27 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 
 from infra.artifacts import ArtifactStore
+from tasks.plain_words import in_plain_words, printable, sentences_of
+from tasks.render_pages import page_script, season_page
+from tasks.report_data import EpisodeReport, digest_of
 from tasks.shot_table import closed_share, table_of, write_table
 from tasks.timecode import timecode_of
-from tasks.types import DubbedEpisode, DubRequest, Film, Models, QaReport, Shot, SyncScore
-from tasks.write_report import printable, write_report
+from tasks.types import EpisodeQa, Film, QaReport, SelfTest, Shot, SyncScore
+from tasks.write_report import schema
+from tests.synthetic_report import make_film, make_qa, publish_report
 
 NTSC = Fraction(30000, 1001)
 COLUMNS = (
     "shot first_frame end_frame timecode_in timecode_out language outcome reason track_id face_box num_faces "
     "lse_d_before lse_c_before offset_before lse_d_undubbed lse_c_undubbed offset_undubbed lse_d_after lse_c_after offset_after "
-    "closed_share verdict num_tries seconds"
+    "closed_share verdict num_tries seconds code severity delta percentile lse_c_low lse_c_high pooled_offset person "
+    "seam_error sharpness_ratio generated_per_face_pixel flicker_ratio identity leak_share take_sha256"
 )
 
 
@@ -181,34 +187,53 @@ class Parsed(HTMLParser):
         self.text.append(data)
 
 
-def page_of(store: ArtifactStore, into: Path, reports: list[QaReport], film_name: str = "film.mp4", warnings: tuple[str, ...] = ()) -> str:
-    into.mkdir(exist_ok=True)
-    request = DubRequest(film=f"/films/{film_name}", audio={"fr": "fr.wav"}, out="out", episode_id="episode-1")
-    episodes = [DubbedEpisode(episode_id="episode-1", language="fr", output="fr/episode-1.fr.mp4", sha256="a" * 64, num_frames=100)]
-    models = Models(name="m", generator_path="/g", generator_sha256="b" * 64, expert_path="/e", expert_sha256="c" * 64)
-    files = write_report(store, film_of(store), request, reports, episodes, models, warnings, into)
-    return Path(files.page).read_text()
+def qa_of(reports: list[QaReport], **fields) -> EpisodeQa:
+    policy = {"policy_name": "dubflow", "policy_version": 1, "policy_sha256": "a" * 64}
+    return EpisodeQa(language="fr", reports=tuple(reports), **policy | fields)
+
+
+def page_of(store: ArtifactStore, into: Path, reports: list[QaReport], film_name: str = "film.mp4", warnings: tuple[str, ...] = (), **fields) -> str:
+    film = film_of(store, start_timecode=fields.pop("start_timecode", None))
+    return publish_report(store, into, [qa_of(reports, **fields)], film, warnings=warnings, film_name=film_name).page().read_text()
+
+
+def data_of(page: str) -> dict:
+    return json.loads(page.split('id="data">', 1)[1].split("</script>", 1)[0])
 
 
 def test_the_page_tells_verdicts_reasons_and_scores_in_plain_words(store, tmp_path):
-    text = " ".join(" ".join(Parsed(page_of(store, tmp_path / "r", [synced(), kept(evidence="a wall")], warnings=("2 s cut",))).text).split())
-    assert "fr: 1 of 2 shots synced" in text
-    assert "no face in the shot a wall" in text
+    page = page_of(store, tmp_path, [synced(), kept(evidence="a wall")], warnings=("2 s cut",))
+    text = " ".join(" ".join(Parsed(page).text).split())
+    assert "1 of 2 shots have new lips" in text
+    assert "no face in the shot; a wall" in text
     assert "6.00 / 2.00 / 5.00" in text
-    assert "75%" in text
     assert "2 s cut" in text
+    assert data_of(page)["shots"][0]["said"][:2] == [
+        "The dub fits its voice less well than the original picture fits the original voice: 5.00 against 6.00.",
+        "It is better than the same picture undubbed (2.00), and closes 75% of the distance to the original.",
+    ]
     assert "None" not in text
 
 
-def test_a_synced_shot_shows_its_face_before_and_after_inside_the_page(store, tmp_path):
-    thumbnail = store.put_bytes(b"\xff\xd8jpeg", "image/jpeg")
-    page = Parsed(page_of(store, tmp_path / "r", [synced(thumbnail=thumbnail), kept()]))
-    sources = [value for name, value in page.attributes if name == "src"]
-    assert sources == ["data:image/jpeg;base64,/9hqcGVn"]
+def test_a_scorer_that_cannot_be_trusted_is_said_first_and_loudly(store, tmp_path):
+    failed = SelfTest(planted_frames=(1, 3), num_found=(2, 1), num_shots=8, trusted=False, reason="3 of 16 planted offsets were found")
+    assert "cannot be trusted" not in page_of(store, tmp_path / "good", [synced()])
+    page = page_of(store, tmp_path / "bad", [synced()], self_test=failed)
+    alert = page[page.index('class="alert"') :]
+    assert alert.index("cannot be trusted") < alert.index("3 of 16 planted offsets were found") < alert.index("<main>")
+
+
+def test_what_an_offset_means_is_said_with_the_two_frame_rule():
+    late = synced(after=SyncScore(offset_frames=3, confidence=5.0))
+    assert "Lips are 120 ms behind the dub, which viewers notice." in sentences_of(late)
+    early = synced(after=SyncScore(offset_frames=-1, confidence=5.0))
+    assert "Lips are 40 ms ahead of the dub, which few viewers notice." in sentences_of(early)
+    assert sentences_of(synced(after=SyncScore(reason="too little speech"))) == ["Not scored: too little speech."]
+    assert in_plain_words("too_small: 30 px") == "the face is too small: 30 px"
 
 
 @pytest.mark.parametrize(
-    "attack", ["<script>alert(1)</script>", '"onload="alert(1)', "{{7*7}}", "</title><img src=x onerror=alert(1)>", "\u202egpj\x1b[31m"]
+    "attack", ["<script>alert(1)</script>", '"onload="alert(1)', "{{7*7}}", "</title><img src=x onerror=alert(1)>", "\u202egpj\x1b[31m", "</script>"]
 )
 def test_text_from_outside_stays_text(store, tmp_path, attack):
     plain = Parsed(page_of(store, tmp_path / "plain", [synced(reason="x", evidence="x")], "x.mp4", ("x",)))
@@ -217,14 +242,67 @@ def test_text_from_outside_stays_text(store, tmp_path, attack):
     parsed = Parsed(page)
     assert parsed.tags == plain.tags
     assert [name for name, _ in parsed.attributes] == [name for name, _ in plain.attributes]
-    assert "".join(parsed.text).count(printable(attack)) == (3 if "/" in attack else 4)  # warning, reason, evidence, and the film's name
+    assert data_of(page)["shots"][0]["reason"] == printable(attack)
     assert not re.search("[\u202a-\u202e\x1b]", page)
 
 
-def test_the_page_asks_nothing_from_anywhere(store, tmp_path):
-    page = page_of(store, tmp_path / "r", [synced(), kept()])
+def test_the_page_asks_nothing_from_anywhere_and_runs_no_script_but_its_own(store, tmp_path):
+    page = page_of(store, tmp_path, [synced(), kept()])
     parsed = Parsed(page)
-    assert "script" not in parsed.tags
-    assert "link" not in parsed.tags
-    assert not re.search(r"https?:|url\(|@import", page)
-    assert ("content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in parsed.attributes
+    assert parsed.tags.count("link") == 1  # the empty icon
+    addresses = [value for name, value in parsed.attributes if name in ("src", "href", "action") and value]
+    assert all(re.match(r"(data:,|#|\.\./)", address) for address in addresses)
+    assert not re.search(r"url\(|@import", page)
+    policy = next(value for _, value in parsed.attributes if value and value.startswith("default-src"))
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert parsed.tags.count("script") == 2
+
+
+def test_the_pages_script_never_makes_elements_from_text():
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|DOMParser\(\)\.parseFromString\((?!await)", page_script()
+    )
+
+
+def test_report_json_keeps_its_schema(store, tmp_path):
+    published = publish_report(store, tmp_path, [make_qa(12, "fr"), make_qa(12, "de")], make_film(store, 900))
+    written = json.loads((published.folder / "report.json").read_text())
+    jsonschema.validate(written, json.loads((published.folder / "report.schema.json").read_text()))
+    assert EpisodeReport.model_validate(written).languages[0].language == "de"
+    assert (published.folder / "report.schema.json").read_text() == schema()
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written | {"episode_id": 7}, json.loads(schema()))
+
+
+def test_the_digest_names_the_takes_and_nothing_else():
+    reports = make_qa(5).reports
+    same = [report.model_copy(update={"reason": "other words", "verdict": "review"}) for report in reports]
+    other = [report.model_copy(update={"take_sha256": "9" * 64}) if report.shot.index == 1 else report for report in reports]
+    digest = digest_of("f" * 64, "fr", reports)
+    assert digest == digest_of("f" * 64, "fr", same)
+    assert len({digest, digest_of("f" * 64, "fr", other), digest_of("e" * 64, "fr", reports), digest_of("f" * 64, "de", reports)}) == 4
+
+
+def test_a_page_of_two_thousand_shots_is_under_five_megabytes(store, tmp_path):
+    published = publish_report(store, tmp_path, [make_qa(2000)], make_film(store, 150_000))
+    assert published.page().stat().st_size < 5_000_000
+
+
+def test_with_several_languages_the_overview_leads_to_each(store, tmp_path):
+    published = publish_report(store, tmp_path, [make_qa(5, "fr"), make_qa(5, "de")], make_film(store, 375))
+    overview = Parsed((published.folder / "report.html").read_text())
+    links = [value for name, value in overview.attributes if name == "href"]
+    assert {"fr/report.html", "de/report.html"} <= set(links)
+    assert "refresh" not in [value for _, value in overview.attributes]
+
+
+def test_the_seasons_page_lists_every_episode_with_the_way_to_its_reports(store, tmp_path):
+    for name in ("s01e01", "s01e02"):
+        publish_report(store, tmp_path, [make_qa(5)], make_film(store, 375), episode_id=name, film_name="<b>.mp4")
+    reports = [EpisodeReport.model_validate_json((tmp_path / name / "report.json").read_text()) for name in ("s01e02", "s01e01")]
+    page = Parsed(season_page(reports))
+    links = [value for name, value in page.attributes if name == "href" and value and value.startswith("s01")]
+    assert links == ["s01e01/report.html", "s01e01/fr/report.html", "s01e02/report.html", "s01e02/fr/report.html"]
+    assert "b" in page.tags
+    assert "script" not in page.tags
