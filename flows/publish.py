@@ -3,25 +3,42 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import steps
+from flows.manifest import MANIFEST, record_review
+from flows.previews import make_previews
 from flows.steps import Call
 from flows.study import Run, Study
 from flows.takes import Takes
 from infra import ffmpeg
 from infra.durable import sha256_of_file
 from infra.errors import InputError
+from infra.storage import Storage
 from infra.storage_keys import redact
+from tasks.hand_over import HandOverFiles
 from tasks.model_shelf import detector_digest
-from tasks.types import DubbedEpisode, DubRequest, DubResult
+from tasks.report_data import PREVIEWS
+from tasks.settled import standing_of
+from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests
 from tasks.write_report import VERDICTS, ReportFiles
 
-MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
-_PACKAGES = ("dubflow", "torch", "numpy", "av", "opencv-python-headless", "scenedetect-headless", "dlib-bin", "webrtcvad-wheels", "prefect")
+MEDIA_PER_BATCH = 60
+_PACKAGES = (
+    "dubflow",
+    "torch",
+    "numpy",
+    "av",
+    "opencv-python-headless",
+    "scenedetect-headless",
+    "dlib-bin",
+    "webrtcvad-wheels",
+    "prefect",
+    "opentimelineio",
+)
 
 
 def check_inputs_unchanged(run: Run, study: Study) -> None:
@@ -33,8 +50,19 @@ def check_inputs_unchanged(run: Run, study: Study) -> None:
             )
 
 
-def publish_episode(run: Run[DubRequest], study: Study, takes: Takes, episodes: Sequence[DubbedEpisode], folder: Path) -> DubResult:
-    """Write report and manifest into `folder`, where the films lie, and put all of it under OUT/ID/. Raises TransientError when the store fails."""
+def publish_episode(
+    run: Run[DubRequest],
+    asked: DubRequest,
+    study: Study,
+    takes: Takes,
+    episodes: Sequence[DubbedEpisode],
+    history: Sequence[HistoryEntry],
+    folder: Path,
+) -> DubResult:
+    """Write report and manifest into `folder`, where the films lie, and put all of it under OUT/ID/. Raises TransientError when the store fails.
+
+    asked: the request as the user gave it; the run's own also holds what the history settles.
+    """
     request, storage = run.request, run.inputs.storage
     assert storage is not None
     warnings = (*study.warnings, *(f"{episode.language}: {text}" for episode in episodes for text in episode.warnings))
@@ -43,19 +71,37 @@ def publish_episode(run: Run[DubRequest], study: Study, takes: Takes, episodes: 
         store=run.store,
         film=study.film,
         request=request,
-        reports=takes.reports,
+        qa=tuple(takes.episodes.values()),
+        previews=make_previews(run, study, takes),
         episodes=tuple(episodes),
         models=run.inputs.models,
         warnings=warnings,
         into=folder,
     )
     local = {episode.output: folder / episode.output for episode in episodes}
-    local |= {path.name: path for path in map(Path, (files.parquet, files.csv, files.page))}
+    local |= {key: Path(path) for key, path in files.data.items()}
+    handed: HandOverFiles = run.one(
+        steps.HAND_OVER,
+        store=run.store,
+        film=study.film,
+        request=request,
+        reports=takes.reports,
+        episodes=tuple(episodes),
+        standing=standing_of(history, digests_of(study)),
+        into=folder,
+    )
+    local |= {key: Path(path) for key, path in handed.files.items()}
+    warnings += handed.warnings
+    media, pages = ({key: Path(path) for key, path in some.items()} for some in (files.media, files.pages))
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps(describe_run(run, study, takes, local, warnings), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    described = describe_run(run, study, takes, media | local | pages, warnings) | record_review(run, asked, takes, history)
+    manifest.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     prefix = f"{request.episode_id}/"
     storage.delete(prefix + MANIFEST)  # of an earlier run: it would vouch for files that are being replaced
-    run.all_of(steps.PUBLISH, [Call({"storage": storage, "path": path, "key": prefix + key}) for key, path in local.items()])
+    _publish_media(run, storage, prefix, media)
+    for files_of_stage in (local, pages):  # a page that can be read finds all that it shows
+        run.all_of(steps.PUBLISH, [Call({"storage": storage, "path": path, "key": prefix + key}) for key, path in files_of_stage.items()])
+    _remove_old_media(storage, prefix, study.dubs, media)
     run.one(steps.MANIFEST, storage=storage, path=manifest, key=prefix + MANIFEST)
     return DubResult(
         episode_id=request.episode_id,
@@ -68,6 +114,27 @@ def publish_episode(run: Run[DubRequest], study: Study, takes: Takes, episodes: 
         steps={},
         warnings=warnings,
     )
+
+
+def _publish_media(run: Run[DubRequest], storage: Storage, prefix: str, media: dict[str, Path]) -> None:
+    """Previews and thumbnails, some dozens at a time: they are small and many."""
+    keys = sorted(media)
+    batches = [keys[first : first + MEDIA_PER_BATCH] for first in range(0, len(keys), MEDIA_PER_BATCH)]
+    paths = [{prefix + key: media[key] for key in batch} for batch in batches]
+    run.all_of(steps.PUBLISH_MEDIA, [Call({"storage": storage, "paths": batch, "first_key": next(iter(batch))}, len(batch)) for batch in paths])
+
+
+def _remove_old_media(storage: Storage, prefix: str, languages: Iterable[str], media: dict[str, Path]) -> None:
+    """Previews of an earlier run that no page shows any more."""
+    for language in languages:
+        for key in storage.list(f"{prefix}{language}/{PREVIEWS}/"):
+            if key.removeprefix(prefix) not in media:
+                storage.delete(key)
+
+
+def digests_of(study: Study) -> InputDigests:
+    """The bytes that a review of this film is about."""
+    return InputDigests(film=study.film.sha256, audio={language: dub.sha256 for language, dub in study.dubs.items()})
 
 
 def describe_run(run: Run[DubRequest], study: Study, takes: Takes, local: dict[str, Path], warnings: Sequence[str]) -> dict[str, object]:

@@ -38,7 +38,7 @@ def dub_film(store, film_path: Path, dub_path: Path, out: Path, codec="h264") ->
     film = inspect_film(store, film_path)
     dub = prepare_stem(store, film, dub_path, "fr", "dialogue")
     middle = film.num_frames // 3
-    plan = plan_reels(film, shots_of(0, middle, film.num_frames) if middle else shots_of(0, film.num_frames), target_s=0.8)
+    plan = plan_reels(shots_of(0, middle, film.num_frames) if middle else shots_of(0, film.num_frames), film.fps, longest_s=0.8)
     reels = [render_reel(store, film, first, end, [], "fr", codec) for first, end in plan]
     episode = assemble_episode(store, film, reels, dub, "ep-1", "fr", codec, out)
     return out / episode.output, episode

@@ -1,5 +1,6 @@
 """Reels are planned along the shots; rendering changes the mouths and nothing else."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,8 @@ from tasks.types import Film, LipPatch, Shot
 from tests import media
 from tests.film_clips import FFV1, all_planes, make_picture, planes_of, reader_of, same_planes
 from wav2lip_core.face_crop import paste_delta, pixel_rect
+
+FPS = Fraction(25)
 
 
 @pytest.fixture
@@ -40,31 +43,23 @@ def make_patch(store, first: int, end: int, box, seed: int = 0, track_id: int = 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=20), st.sampled_from([0.04, 1.0, 3.3, 60.0]))
 @settings(deadline=None)
-def test_reels_partition_the_film_and_cut_only_where_shots_do_or_inside_long_ones(lengths, target_s):
+def test_reels_partition_the_film_and_none_holds_more_than_one_shot(lengths, longest_s):
     borders = np.cumsum([0, *lengths]).tolist()
-    film = film_record(num_frames=borders[-1])
-    reels = plan_reels(film, shots_of(*borders), target_s)
-    target = max(1, round(target_s * 25))
+    reels = plan_reels(shots_of(*borders), FPS, longest_s)
+    longest = max(1, round(longest_s * FPS))
     assert [first for first, _ in reels] == [0, *[end for _, end in reels[:-1]]]
-    assert reels[-1][1] == film.num_frames
-    assert all(0 < end - first <= target for first, end in reels)
-    for _, end in reels[:-1]:
-        inside = [shot for shot in shots_of(*borders) if shot.first_frame < end < shot.end_frame]
-        assert not inside or inside[0].num_frames > target
+    assert reels[-1][1] == borders[-1]
+    assert all(0 < end - first <= longest for first, end in reels)
+    assert all(any(first <= start < end for start, _ in reels) for first, end in pairwise(borders))
+    assert set(borders) <= {0, *[end for _, end in reels]}
 
 
-def test_short_shots_share_a_reel():
-    assert plan_reels(film_record(num_frames=280), shots_of(0, 50, 90, 130, 280), target_s=6) == [(0, 130), (130, 280)]
+def test_a_short_shot_is_one_reel():
+    assert plan_reels(shots_of(0, 50, 90, 130), FPS, longest_s=6) == [(0, 50), (50, 90), (90, 130)]
 
 
 def test_a_long_shot_is_divided_evenly():
-    assert plan_reels(film_record(num_frames=100), shots_of(0, 100), target_s=1) == [(0, 25), (25, 50), (50, 75), (75, 100)]
-
-
-def film_record(num_frames: int) -> Film:
-    nothing = {"sha256": "0" * 64, "num_bytes": 0, "media_type": "application/x-npz"}
-    numbers = {"fps": 25, "num_frames": num_frames, "time_base": "1/25", "width": 96, "height": 64}
-    return Film(path="/f.mp4", sha256="0" * 64, timing=nothing, pixel_format="yuv420p", video_codec="h264", **numbers)
+    assert plan_reels(shots_of(0, 100), FPS, longest_s=1) == [(0, 25), (25, 50), (50, 75), (75, 100)]
 
 
 # -- pasting
