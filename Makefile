@@ -8,14 +8,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO_OUT ?= demo-out
 SOURCES := flows tasks wav2lip_core training infra tests benchmarks docs
 
-.PHONY: demo test lint espeak clean distclean
+.PHONY: demo test lint espeak chromium clean distclean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed-demo espeak
 	$(BIN)/dub demo --out $(DEMO_OUT)
 
-test: lint espeak .venv-swift/installed .venv-retinaface/installed
-	$(BIN)/python -m pytest
+test: lint espeak chromium .venv-swift/installed .venv-retinaface/installed
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: .venv/installed-test
 	$(BIN)/ruff check $(SOURCES)
@@ -51,6 +51,10 @@ lint: .venv/installed-test
 
 espeak:
 	@infra/install_espeak.sh
+
+# The browser that the report is tested in.
+chromium:
+	@tests/install_chromium.sh
 
 clean:
 	rm -rf $(DEMO_OUT) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,10 +2,17 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
@@ -41,7 +48,7 @@ class ProgressBoard:
             logger.warning("the progress artifact was not updated: %s", error)
 
     def show_result(self, result: DubResult, reports: Sequence[QaReport]) -> None:
-        """The QA table, and a page that says where the episode lies."""
+        """The QA table, a link to the report, and a page that says where the episode lies."""
         if self._progress is None:
             return
         rows = [
@@ -49,20 +56,30 @@ class ProgressBoard:
                 "shot": report.shot.index,
                 "language": report.language,
                 "verdict": report.verdict,
+                "severity": report.severity,
                 "reason": report.reason,
                 "LSE-C before": report.before.confidence,
                 "LSE-C undubbed": report.undubbed.confidence,
                 "LSE-C after": report.after.confidence,
                 "offset after": report.after.offset_frames,
+                "tries": report.num_tries,
+                "take": (report.take_sha256 or "original")[:12],
             }
             for report in reports
         ]
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
         lines = [f"# {result.episode_id}", "", f"{result.num_shots} shots: {verdicts}", ""]
         lines += [f"- {language}: `{where}`" for language, where in result.outputs.items()]
+        lines += [f"- frames rendered in this run: {result.num_rendered_frames}"]
         lines += [f"- report: `{result.report}`", *(f"- warning: {text}" for text in result.warnings)]
         try:
             create_table_artifact(table=rows, key=f"shots-{self._name}", description=f"QA of {self._name}, shot by shot")
+            create_link_artifact(link=_link_to(result.report), link_text="report", key=f"report-{self._name}", description=f"Report of {self._name}")
             create_markdown_artifact(markdown="\n".join(lines), key=f"episode-{self._name}", description=f"Where {self._name} lies")
         except (httpx.HTTPError, PrefectException) as error:
             logger.warning("no artifacts of the result: %s", error)
+
+
+def _link_to(where: str) -> str:
+    """A URI: what describes a file for people may be a path."""
+    return where if "://" in where else Path(where).absolute().as_uri()

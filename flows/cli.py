@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.data_cli import add_commands
+from flows.training_cli import add_training_commands
+
 app = typer.Typer(
     name="dub",
     help="Dubs films: new lips for a translated dialogue track.",
@@ -15,7 +18,10 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The weights: list, import, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+add_commands(app, models_app)
+add_training_commands(app)
 
+Episode = Annotated[str, typer.Argument(metavar="OUT/ID", help="A dubbed episode: a folder or s3:// URI.", show_default=False)]
 Film = Annotated[str, typer.Argument(metavar="FILM", help="The film: a path, file: or s3:// URI.", show_default=False)]
 Audio = Annotated[list[str] | None, typer.Option("--audio", metavar="LANG=TRACK", help="A dubbed dialogue track, as in fr=fr.wav. May be repeated.")]
 Original = Annotated[
@@ -45,9 +51,14 @@ def episode(
     model: Model = "dubflow-lite",
     lossless: Annotated[bool, typer.Option("--lossless", help="FFV1 in Matroska instead of H.264 in MP4.")] = False,
     scorer: Scorer = "expert",
+    policy: Annotated[str | None, typer.Option("--policy", metavar="FILE", help="A studio's own verdict policy (TOML), over the package's.")] = None,
     detector: Detector = None,
     workers: Workers = None,
     runner: Runner = None,
+    wait_for_review: Annotated[
+        bool,
+        typer.Option("--wait-for-review", help="Pause once the report is there, until decisions.json lies beside it or come by Prefect's UI."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Dub a film into every language given. Exit codes: 0 done; 1 our trouble, the same command goes on; 2 something is wrong with the input."""
@@ -62,6 +73,7 @@ def episode(
 
     fields = {"speaker": speaker, "work": work, "model": model, "scorer": scorer, "detector": detector, "original_dialogue": original_dialogue}
     fields |= {"out": out, "episode_id": episode_id, "codec": "ffv1" if lossless else "h264", "num_workers": workers, "task_runner": runner}
+    fields |= {"review": "wait" if wait_for_review else "later", "policy": policy}
     finish(as_json, lambda: run_flow(make_request(DubRequest, film, audio or [], **fields)), show)
 
 
@@ -91,6 +103,37 @@ def plan(
     fields = {"speaker": speaker, "work": work, "model": model, "detector": detector, "original_dialogue": original_dialogue}
     fields |= {"num_workers": workers, "task_runner": runner}
     finish(as_json, lambda: run_flow(make_request(PlanRequest, film, audio or [], **fields)), show)
+
+
+@app.command()
+def redo(
+    episode: Episode,
+    decisions: Annotated[
+        str | None, typer.Option("--decisions", metavar="FILE", help="What reviewers decided; OUT/ID/decisions.json if not given.")
+    ] = None,
+    shots: Annotated[str | None, typer.Option("--shots", metavar="3,7-9", help="Make these again, whatever was decided.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Make them with these weights; see `dub models list`.")] = None,
+    reviewer: Annotated[str, typer.Option("--reviewer", metavar="NAME", help="Who asks for it, where the decisions do not say.")] = "",
+    work: Work = None,
+    workers: Workers = None,
+    runner: Runner = None,
+    as_json: Json = False,
+) -> None:
+    """Make again what reviewers rejected, honour all else they decided, and leave every other picture as it is."""
+    from flows.redo_command import make_redo_request, run_redo, show_redo
+    from flows.run_command import finish
+
+    fields = {"decisions": decisions, "model": model, "reviewer": reviewer, "work": work, "num_workers": workers, "task_runner": runner}
+    finish(as_json, lambda: run_redo(make_redo_request(episode, shots, **fields)), show_redo)
+
+
+@app.command()
+def history(episode: Episode, as_json: Json = False) -> None:
+    """Who decided what of an episode, when, and which films came of it. Exit code 2 when the record was tampered with."""
+    from flows.redo_command import read_told, show_told
+    from flows.run_command import finish
+
+    finish(as_json, lambda: read_told(episode), show_told)
 
 
 @models_app.command("list")
@@ -139,6 +182,33 @@ def demo(out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Wher
     from flows.demo import run_demo  # pyright: ignore[reportMissingImports]
 
     run_demo(out)
+
+
+@app.command()
+def review(
+    episode: Annotated[str, typer.Argument(metavar="OUT/ID", help="A dubbed episode: a folder or s3:// URI.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Review an episode in the browser; decisions are saved as you go. For this machine only; Ctrl-C ends it."""
+    from flows.review_command import review as serve
+    from flows.review_command import show_reviewed
+    from flows.run_command import finish
+
+    finish(as_json, lambda: serve(episode, port, browser), show_reviewed)
+
+
+@app.command()
+def index(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Where dubbed episodes lie: a folder or s3:// URI.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write OUT/index.html: all dubbed episodes, how they stand, and the way to their reports."""
+    from flows.review_command import show_index, write_index
+    from flows.run_command import finish
+
+    finish(as_json, lambda: write_index(out), show_index)
 
 
 def main() -> None:

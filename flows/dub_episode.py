@@ -1,42 +1,99 @@
 """The flow `dub-episode`: a film and its translated dialogue in, the dubbed film in every language and its QA report out."""
 
 import flows.environment  # noqa: F401  # isort: skip
+import logging
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
 
-from flows import steps
-from flows.publish import check_inputs_unchanged, publish_episode
+from flows import progress, steps
+from flows.publish import check_inputs_unchanged, digests_of, publish_episode
+from flows.publish_turn import publishing_turn
 from flows.steps import Call
 from flows.study import Run, Study, begin, check_partition, megapixels, study_film
 from flows.takes import Takes, dub_shots
+from tasks.history import Deed, append_entry, read_history, write_view
 from tasks.render_reel import plan_reels
-from tasks.types import DubbedEpisode, DubRequest, DubResult, Reel
+from tasks.settled import overrides_of
+from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests, Reel
 
-REEL_S = 10.0  # no setting: where segments are cut must not depend on the machine
+REEL_S = 10.0  # of a long shot's pieces; no setting: where segments are cut must not depend on the machine
+logger = logging.getLogger(__name__)
 
 
 @flow(name="dub-episode", flow_run_name="{request.episode_id}", persist_result=False, validate_parameters=True)
 def dub_episode(request: DubRequest) -> DubResult:
     """Dub a film. Raises InputError for what the user must change, OurTroubleError for what failed here; then nothing was published."""
-    started = time.monotonic()
     with begin(request) as run:
-        study = study_film(run)
-        takes = dub_shots(run, study)
-        reels = render_reels(run, study, takes)
+        result = dub(run)
+    if request.review == "wait":
+        from flows.review_pause import review_until_done  # it uses dub()
+
+        return review_until_done(request, result)
+    return result
+
+
+def dub(run: Run[DubRequest]) -> DubResult:
+    """From films to a published episode, honouring all that its history of decisions settles by the moment it is published."""
+    started = time.monotonic()
+    study = study_film(run)
+    inputs = digests_of(study)
+    entries = history_of(run)
+    while True:
+        settled = _with_overrides(run, entries, inputs)
+        takes = dub_shots(settled, study)
+        reels = render_reels(settled, study, takes)
         with run.store.scratch() as folder:
-            episodes = assemble(run, study, reels, folder)
+            episodes = assemble(settled, study, reels, folder)
             check_inputs_unchanged(run, study)
-            published = publish_episode(run, study, takes, episodes, folder)
-        result = published.model_copy(update={"steps": run.ledger.steps(), "seconds": time.monotonic() - started})
+            assert run.inputs.storage is not None
+            with publishing_turn(run.inputs.storage, run.request.episode_id):
+                entries = history_of(run)
+                if _with_overrides(run, entries, inputs).request != settled.request:
+                    progress.tell(progress.Said("another review came in meanwhile; honouring it too"))
+                    continue
+                published = publish_episode(settled, run.request, study, takes, episodes, entries, folder)
+                _note_publication(run, published, entries, inputs)
+        found = {"steps": run.ledger.steps(), "num_rendered_frames": run.ledger.num_rendered_frames, "seconds": time.monotonic() - started}
+        result = published.model_copy(update=found)
         run.board.show_result(result, takes.reports)
         return result
 
 
+def history_of(run: Run[DubRequest]) -> tuple[HistoryEntry, ...]:
+    """What review has said of the episode that is to be published. Raises BrokenHistoryError."""
+    assert run.inputs.storage is not None
+    return read_history(run.inputs.storage, run.request.episode_id)
+
+
+def _with_overrides(run: Run[DubRequest], entries: Sequence[HistoryEntry], inputs: InputDigests) -> Run[DubRequest]:
+    """The run, told what review has settled; what the request itself says of a shot comes first."""
+    given = {(override.shot, override.language): override for override in run.request.overrides}
+    settled = {(override.shot, override.language): override for override in overrides_of(entries, inputs)}
+    overrides = tuple(override for _, override in sorted((settled | given).items()))
+    return replace(run, request=run.request.model_copy(update={"overrides": overrides}))
+
+
+def _note_publication(run: Run[DubRequest], result: DubResult, entries: Sequence[HistoryEntry], inputs: InputDigests) -> None:
+    """Write into a history that has begun which films came of it."""
+    storage = run.inputs.storage
+    assert storage is not None
+    if not entries:
+        return
+    outputs = {episode.output: episode.sha256 for episode in result.episodes}
+    last = next((entry for entry in reversed(entries) if entry.kind == "published"), None)
+    if last is None or last.outputs != outputs:
+        append_entry(storage, run.request.episode_id, "published", Deed(source="dubflow", inputs=inputs, outputs=outputs))
+    else:
+        write_view(storage, run.request.episode_id, entries)
+
+
 def render_reels(run: Run[DubRequest], study: Study, takes: Takes) -> dict[str, list[Reel]]:
     """Each language's film in encoded pieces, patches pasted."""
-    ranges = plan_reels(study.film, study.shots, REEL_S)
+    ranges = plan_reels(study.shots, study.film.fps, REEL_S)
     check_partition(study.film, ranges)
     calls = [
         Call(
@@ -54,8 +111,23 @@ def render_reels(run: Run[DubRequest], study: Study, takes: Takes) -> dict[str, 
         for language in study.dubs
         for first, end in ranges
     ]
-    reels: list[Reel] = run.all_of(steps.REEL, calls)
+    outcomes = run.each(steps.REEL, calls)
+    reels: list[Reel] = steps.results_of(outcomes)
+    _count_rendered(run, study, [outcome.result for outcome in outcomes if outcome.done is not None and not outcome.done.was_reused])
     return {language: [reel for reel in reels if reel.language == language] for language in study.dubs}
+
+
+def _count_rendered(run: Run[DubRequest], study: Study, rendered: Sequence[Reel]) -> None:
+    """Say how much of each film was pasted and encoded in this run; all else was found finished."""
+    run.ledger.add_rendered(rendered)
+    for language in study.dubs:
+        made = [reel for reel in rendered if reel.language == language]
+        shots = [shot.index for shot in study.shots if any(reel.first_frame < shot.end_frame and reel.end_frame > shot.first_frame for reel in made)]
+        num_frames = sum(reel.end_frame - reel.first_frame for reel in made)
+        named = "all" if len(shots) == len(study.shots) else ", ".join(map(str, shots)) or "none"
+        text = f"rendered {num_frames} of {study.film.num_frames} frames of {language}; shots: {named}"
+        logger.info("%s", text)
+        progress.tell(progress.Said(text))
 
 
 def assemble(run: Run[DubRequest], study: Study, reels: dict[str, list[Reel]], into: Path) -> list[DubbedEpisode]:

@@ -1,11 +1,12 @@
 """Keeps account of a run: what each step made or found, and what it cost on this machine."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from flows.forecast import Rates, Work
 from flows.steps import Outcome
-from tasks.types import StepCount
+from tasks.types import Reel, StepCount
 
 
 class Ledger:
@@ -14,6 +15,7 @@ class Ledger:
     def __init__(self) -> None:
         self._tally: Counter[tuple[str, str]] = Counter()
         self._work: dict[str, list[Work]] = {}
+        self.num_rendered_frames = 0  # pasted and encoded in this run; those found finished do not count
 
     def add(self, stage: str, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -22,6 +24,9 @@ class Ledger:
             self._tally.update(outcome.done.tally)
             if not outcome.done.was_reused:
                 self._work.setdefault(stage, []).append(Work(seconds=outcome.done.seconds, num_units=outcome.call.num_units))
+
+    def add_rendered(self, reels: Iterable[Reel]) -> None:
+        self.num_rendered_frames += sum(reel.end_frame - reel.first_frame for reel in reels)
 
     def steps(self) -> dict[str, StepCount]:
         """Per step of the store: how many records were made in this run and how many were found."""

@@ -6,7 +6,27 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-STAGES = ("inspect", "original", "stems", "shots", "faces", "casting", "sync", "judge", "reels", "assemble", "report", "publish", "manifest")
+STAGES = (
+    "inspect",
+    "original",
+    "stems",
+    "shots",
+    "faces",
+    "casting",
+    "sync",
+    "judge",
+    "check",
+    "self-test",
+    "retry",
+    "verdicts",
+    "reels",
+    "assemble",
+    "previews",
+    "report",
+    "media",
+    "publish",
+    "manifest",
+)
 
 
 @dataclass(frozen=True)

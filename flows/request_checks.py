@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flows.make_request import all_of
 from flows.work_folder import work_folder_of
@@ -14,6 +14,7 @@ from infra.storage import Storage, fetch, open_storage
 from infra.storage_keys import FolderLocation, parse_location, redact
 from tasks.choose_speaker import read_casting_file
 from tasks.model_shelf import pin_models
+from tasks.policy import Policy, read_policy
 from tasks.prepare_stem import check_language
 from tasks.types import DubRequest, EpisodeRequest, Models
 
@@ -31,6 +32,8 @@ class Inputs:
     models: Models
     detector: tuple[str, str | None]  # name, weights
     storage: Storage | None  # None: nothing is to be published
+    policy: Policy | None = None  # of a dub
+    other_models: dict[str, Models] = field(default_factory=dict)  # by name: what the policy's ladder and the reviewers ask for
 
 
 def gather_inputs(request: EpisodeRequest) -> Inputs:
@@ -52,6 +55,7 @@ def gather_inputs(request: EpisodeRequest) -> Inputs:
     storage = None
     if isinstance(request, DubRequest):
         storage = attempt(lambda: _checked_storage(request))
+    policy, other_models = _policy_of(request, into, attempt)
     if into is None:
         raise all_of(problems)
 
@@ -68,7 +72,20 @@ def gather_inputs(request: EpisodeRequest) -> Inputs:
     assert film is not None
     assert models is not None
     assert detector is not None
-    return Inputs(film, {language: path for language, path in audio.items() if path is not None}, stem, casting, models, detector, storage)
+    return Inputs(
+        film, {language: path for language, path in audio.items() if path is not None}, stem, casting, models, detector, storage, policy, other_models
+    )
+
+
+def _policy_of(request: EpisodeRequest, into: Path | None, attempt: Callable[[Callable[[], Any]], Any]) -> tuple[Policy | None, dict[str, Models]]:
+    """The verdict policy of a dub, and every model beside the request's own that it or a reviewer names."""
+    if not isinstance(request, DubRequest) or into is None:
+        return None, {}
+    file = request.policy
+    policy = attempt(lambda: read_policy(None if file is None else fetch(file, into)))
+    names = dict.fromkeys([*(policy.model_names if policy else ()), *(each.model for each in request.overrides if each.model)])
+    found = {name: attempt(lambda name=name: pin_models(get_settings().models_folder, name, request.scorer)) for name in names}
+    return policy, {name: models for name, models in found.items() if models is not None}
 
 
 def choose_detector(name: str | None) -> tuple[str, str | None]:

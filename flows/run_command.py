@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel
@@ -46,33 +47,50 @@ def finish(
 
 def run_flow(request: EpisodeRequest) -> BaseModel:
     """Run the request's flow, watched on stderr, logged in the work folder. Raises the flow's errors; KeyboardInterrupt when the user stops it."""
+    from flows.work_folder import work_folder_of
+
+    settings.apply_environment()
+
+    def check() -> None:
+        from flows.request_checks import gather_inputs
+
+        gather_inputs(request)  # the flow does it too; here it spares the user the wait for the server
+
+    name = request.episode_id if isinstance(request, DubRequest) else "plan"
+    return watched(name, work_folder_of(request), request.num_workers, check, lambda: _flow_of(request)(request))
+
+
+def watched(name: str, work_folder: Path, num_workers: int | None, check: Callable[[], None], work: Callable[[], ResultT]) -> ResultT:
+    """Do work that runs a flow: with Prefect's server, a display on stderr, and a log named `name`. What cannot be done is told by `check` first."""
     from flows import interrupts, progress
     from flows.display import open_display
     from flows.forecast import Forecast, Rates
     from flows.local_server import serving_unless_configured, talking_to
-    from flows.work_folder import work_folder_of
 
     settings.apply_environment()
-    work_folder = work_folder_of(request)
-    num_workers = request.num_workers or settings.get_settings().num_workers
-    display = open_display(Forecast(Rates.load(work_folder), num_workers), sys.stderr)
+    display = open_display(Forecast(Rates.load(work_folder), num_workers or settings.get_settings().num_workers), sys.stderr)
     with ExitStack() as stack:
         stack.enter_context(interrupts.stopping_on_signals())
         server = stack.enter_context(serving_unless_configured(work_folder))
 
         from flows.log_file import logging_to_file
-        from flows.request_checks import gather_inputs
 
-        flow = _flow_of(request)
-        log = stack.enter_context(logging_to_file(work_folder, request.episode_id if isinstance(request, DubRequest) else "plan"))
-        gather_inputs(request)  # the flow does it too; here it spares the user the wait for the server
+        import_flows()
+        log = stack.enter_context(logging_to_file(work_folder, name))
+        check()
         stack.callback(lambda: print(f"log: {log}", file=sys.stderr))
         stack.enter_context(display)
         stack.enter_context(progress.listening(display))
         if server is not None:
             display.hear(progress.Said("starting Prefect's local server"))
             stack.enter_context(talking_to(server.url()))
-        return _logged(flow, request)
+        return _logged(work)
+
+
+def import_flows() -> None:
+    """Prefect is to be imported before the log is set up: it sets up logging of its own."""
+    import flows.dub_episode
+    import flows.plan_episode  # noqa: F401
 
 
 def _flow_of(request: EpisodeRequest) -> Callable[..., BaseModel]:
@@ -85,9 +103,9 @@ def _flow_of(request: EpisodeRequest) -> Callable[..., BaseModel]:
     return plan_episode
 
 
-def _logged(flow: Callable[..., BaseModel], request: EpisodeRequest) -> BaseModel:
+def _logged(work: Callable[[], ResultT]) -> ResultT:
     try:
-        result = flow(request)
+        result = work()
     except InputError as error:
         logger.info("refused: %s", error)
         raise

@@ -19,15 +19,20 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from flows import progress
 from flows.log_file import continue_log, current_log
+from flows.retry_take import retry_take
 from infra.artifacts import ArtifactStore
 from infra.errors import DubflowError, InputError, OurTroubleError, TransientError
 from infra.settings import get_settings
 from infra.storage import Storage
 from tasks import (
     assemble_episode,
+    check_take,
     choose_speaker,
+    hand_over,
     inspect_film,
+    judge_episode,
     judge_shot,
+    make_previews,
     prepare_stem,
     render_reel,
     split_shots,
@@ -144,9 +149,15 @@ FACES = as_task(track_faces.track_faces, "faces", "faces {shot.name}")
 CAST = as_task(choose_speaker.cast_shot, "casting", "cast {shot.name}")
 SYNC = as_task(sync_lips.sync_lips, "sync", "sync {shot.name} {dub.language}")
 JUDGE = as_task(judge_shot.judge_shot, "judge", "judge {shot.name} {dub.language}")
+CHECK = as_task(check_take.check_take, "check", "check {shot.name} {patches.language}")
+GROUND = as_task(judge_episode.study_ground, "self-test", "self-test {language}")
+RETRY = as_task(retry_take, "retry", "retry {shot.name} {dub.language} {settings.rung}")
+VERDICTS = as_task(judge_episode.judge_episode, "verdicts", "verdicts {language}")
 REEL = as_task(render_reel.render_reel, "reels", "reel {first}-{end} {language}")
 ASSEMBLE = as_task(assemble_episode.assemble_episode, "assemble", "assemble {language}")
+PREVIEW = as_task(make_previews.make_preview, "previews", "preview {shot.name} {dub.language}")
 REPORT = as_task(write_report.write_report, "report", "write report")
+HAND_OVER = as_task(hand_over.hand_over, "hand-over", "hand over")
 
 
 def put_file(storage: Storage, path: Path, key: str) -> None:
@@ -154,7 +165,14 @@ def put_file(storage: Storage, path: Path, key: str) -> None:
     storage.put(path, key)
 
 
+def put_files(storage: Storage, paths: dict[str, Path], first_key: str) -> None:
+    """Put many small files in their places: key -> local path."""
+    for key, path in paths.items():
+        storage.put(path, key)
+
+
 PUBLISH = as_task(put_file, "publish", "publish {key}")
+PUBLISH_MEDIA = as_task(put_files, "media", "publish {first_key} and more")
 MANIFEST = as_task(put_file, "manifest", "publish {key}")
 
 

@@ -117,7 +117,12 @@ def foresee(run: Run[Any], film: Film) -> None:
     foreseen = {"shots": (1, pixels), "faces": (num_shots, pixels), "casting": (num_shots, film.num_frames)}
     if isinstance(run.request, DubRequest):
         num_languages = len(run.inputs.audio)
-        for stage, calls, units in (("sync", num_shots, film.num_frames), ("judge", num_shots, film.num_frames), ("reels", 1, pixels)):
+        for stage, calls, units in (
+            ("sync", num_shots, film.num_frames),
+            ("judge", num_shots, film.num_frames),
+            ("check", num_shots, film.num_frames),
+            ("reels", 1, pixels),
+        ):
             foreseen[stage] = (calls * num_languages, units * num_languages)
         foreseen["assemble"] = (num_languages, pixels * num_languages)
     for stage, (num_calls, num_units) in foreseen.items():

@@ -1,15 +1,18 @@
 """Fixtures for everybody: the real clips and weights beside the repository, a real S3 server, a disk that fills up."""
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.swift_server import s3_bucket, swift
 
-__all__ = ["s3_bucket", "shared", "swift", "tiny_disk"]
+__all__ = ["dubbed_episode_a", "s3_bucket", "shared", "swift", "tiny_disk"]
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -22,11 +25,35 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def dubbed_episode_a(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """OUT/ID of `dub episode` of episode_a with the embedded defaults and --lossless; the work folder lies beside OUT. Not to be changed."""
+    film_folder, folder = shared / "media" / "episode_a", tmp_path_factory.mktemp("episode-a")
+    command = [sys.executable, "-m", "flows.cli", "episode", str(film_folder / "film.mp4"), "--audio", f"en={film_folder / 'dub.wav'}"]
+    command += ["--out", str(folder / "out"), "--work", str(folder / "work"), "--id", "episode-a", "--lossless", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    json.loads(done.stdout)
+    return folder / "out" / "episode-a"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that takes the fixture `shared` bears the marker `shared`, so that -m can choose."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadScopeScheduling:
+    """Among several worker processes a file stays together, and so do all tests of the dubbed episode: what is dear is made once."""
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "episode" if file.endswith("/test_episode_a.py") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -52,9 +52,11 @@ def test_an_episode_comes_out_whole_in_every_language_and_shows_its_shots_in_pre
     result = dub_episode(request_for(small, tmp_path / "out", audio=audio, codec="ffv1", work=str(tmp_path / "work")))
     folder = tmp_path / "out" / "small"
 
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        "fr/small.fr.mkv", "de/small.de.mkv", "shots.parquet", "shots.csv", "report.html", "manifest.json",
-    }  # fmt: skip
+    keys = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    films = {"fr/small.fr.mkv", "de/small.de.mkv"}
+    beside = {f"{language}/{name}" for language in ("fr", "de") for name in ("report.html", "timeline.otio", f"small.{language}.edl")}
+    whole = {"shots.parquet", "shots.csv", "report.html", "report.json", "report.schema.json", "summary.md", "manifest.json"}
+    assert {key for key in keys if "/previews/" not in key} == films | beside | whole
     table = pd.read_parquet(folder / "shots.parquet")
     assert list(table.columns) == list(COLUMNS)
     assert list(zip(table["shot"], table["language"], strict=True)) == [(shot, language) for shot in range(3) for language in ("de", "fr")]
@@ -63,7 +65,7 @@ def test_an_episode_comes_out_whole_in_every_language_and_shows_its_shots_in_pre
     assert set(table["reason"][table["shot"] == 1]) == {"no_face"}
 
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert set(manifest["outputs"]) == {"fr/small.fr.mkv", "de/small.de.mkv", "shots.parquet", "shots.csv", "report.html"}
+    assert set(manifest["outputs"]) == keys - {"manifest.json"}
     from infra.durable import sha256_of_file
 
     assert all(sha256_of_file(folder / key) == output["sha256"] for key, output in manifest["outputs"].items())
@@ -155,7 +157,7 @@ def test_in_a_film_whose_sound_is_silent_the_only_face_speaks_and_that_is_said(s
     assert any("only face" in warning for warning in result.warnings)
     table = pd.read_parquet(tmp_path / "out" / "small" / "shots.parquet").set_index("shot")
     assert table["outcome"][0] == "synced"
-    assert "only face" in (tmp_path / "out" / "small" / "report.html").read_text()
+    assert "only face" in (tmp_path / "out" / "small" / "fr" / "report.html").read_text()
 
 
 def test_a_dub_of_another_length_is_refused_with_both_durations(small, tmp_path):

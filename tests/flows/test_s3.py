@@ -22,8 +22,9 @@ def test_film_and_dub_come_from_s3_and_the_episode_goes_there(small, s3_bucket, 
     fields = {"film": f"{s3_bucket}/in/film.mp4", "audio": {"fr": f"{s3_bucket}/in/dub.wav"}, "work": str(tmp_path / "work")}
     result = dub_episode(request_for(small, f"{s3_bucket}/out", **fields))
 
-    keys = {"fr/small.fr.mp4", "shots.parquet", "shots.csv", "report.html", "manifest.json"}
-    assert set(store.list("out/small/")) == {f"out/small/{key}" for key in keys}
+    keys = {"fr/small.fr.mp4", "fr/report.html", "fr/timeline.otio", "fr/small.fr.edl", "shots.parquet", "shots.csv"}
+    keys |= {"report.html", "report.json", "report.schema.json", "summary.md", "manifest.json"}
+    assert {key for key in store.list("out/small/") if "/previews/" not in key} == {f"out/small/{key}" for key in keys}
     manifest = json.loads(store.read_bytes("out/small/manifest.json"))
     for key, output in manifest["outputs"].items():
         assert hashlib.sha256(store.read_bytes(f"out/small/{key}")).hexdigest() == output["sha256"]
