@@ -24,6 +24,7 @@ from tests.synthetic_report import Published, make_film, make_qa, publish_report
 
 NUM_SHOTS, FRAMES_PER_SHOT = 10, 25
 LONG_SHOT_FRAMES = 300
+OPEN: list = []  # browser contexts of the test that runs
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -51,12 +52,11 @@ def chromium() -> Iterator:
 def open_page(chromium) -> Iterator[Callable]:
     """open_page(address, context=None, **context_options) -> page. Each page's errors and outside requests fail the test at its end."""
     troubles: list[str] = []
-    contexts = []
 
     def open_one(address: str | Path, context=None, **options):
         if context is None:
             context = chromium.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
-            contexts.append(context)
+            OPEN.append(context)
         url = address.as_uri() if isinstance(address, Path) else address
         home = url.split("/")[2]
         page = context.new_page()
@@ -69,17 +69,34 @@ def open_page(chromium) -> Iterator[Callable]:
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    close_pages()
     assert troubles == []
+
+
+def close_pages() -> None:
+    """Before what serves them goes: a page that still asks would report it."""
+    while OPEN:
+        OPEN.pop().close()
 
 
 def wait_until(page, expression: str, timeout_s: float = 120) -> None:
     """Until a JavaScript expression is true. (Playwright's wait_for_function polls by eval, which the page's security policy forbids.)"""
     deadline = time.monotonic() + timeout_s
-    while not page.evaluate(expression):
+    while not _is_true(page, expression):
         assert time.monotonic() < deadline, f"still not true: {expression}"
         page.wait_for_timeout(30)
+
+
+def _is_true(page, expression: str) -> bool:
+    """Not yet, while the page leads on to another."""
+    from playwright.sync_api import Error
+
+    try:
+        return bool(page.evaluate(expression))
+    except Error as error:
+        if "context was destroyed" in str(error):
+            return False
+        raise
 
 
 def _is_home(url: str, home: str) -> bool:
@@ -140,6 +157,7 @@ def serving(published: Published) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/fr/report.html"
     finally:
+        close_pages()
         server.should_exit = True
         thread.join()
         listener.close()
