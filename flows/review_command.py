@@ -20,7 +20,7 @@ class Reviewed(Record):
     episode_id: str
     draft: str  # where what was decided lies
     num_decisions: int  # standing for the takes shown
-    handed_in: str | None  # where decisions.json lies, if it was handed in during this session
+    handed_in: str | None  # where decisions.json lies, if it was handed in while the server ran
 
 
 class Indexed(Record):

@@ -68,7 +68,6 @@ class GeneratorRecipe(Schedule):
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     lower_half_weight: float = 3.0
-    mask_weight: float = 0.002
     sync_weight: float = 0.01  # 0.02 was seen to paint dark corners of the mouth that the expert likes
     sync_from: float = 0.4
     sync_ramp: float = 0.0
