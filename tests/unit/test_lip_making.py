@@ -10,12 +10,14 @@ from tasks.inspect_film import inspect_film
 from tasks.leak_probe import leak_share
 from tasks.lip_making import make_lips
 from tasks.prepare_stem import prepare_stem
+from tasks.resting_faces import resting_faces
 from tasks.sync_lips import sync_lips
 from tasks.track_faces import track_faces
 from tasks.types import Casting, Film, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem, TakeSettings
 from tests.media import write_film
 from tests.small_film import make_random_weights, make_track, portrait_pictures
-from wav2lip_core.checkpoint import sha256_of
+from wav2lip_core.checkpoint import ModelCard, save_model, sha256_of
+from wav2lip_core.generator import GeneratorConfig, LipGenerator, mouth_window
 
 NUM_FRAMES = 24
 
@@ -85,3 +87,38 @@ def test_silence_is_probed_with_the_takes_own_ways(scene: Scene) -> None:
     patch = scene.patches().patches[0]
     share = leak_share(scene.store, scene.film, scene.faces.tracks[0], patch, scene.models, TakeSettings())
     assert share is None or share >= 0
+
+
+@pytest.fixture(scope="module")
+def at_rest(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A generator of random weights that edits a face at rest and paints its mouth alone."""
+    path = tmp_path_factory.mktemp("rest") / "generator.safetensors"
+    card = ModelCard(name="rest", kind="generator", data="nothing: random numbers", licence="none", attribution="none", evaluation={})
+    save_model(path, LipGenerator(GeneratorConfig(0.125, 96, "edit", "mouth", "resting")), card)
+    return scene.models.model_copy(update={"generator_path": str(path), "generator_sha256": sha256_of(path)})
+
+
+def test_a_generator_that_edits_a_face_at_rest_is_given_one_of_the_track(scene: Scene, at_rest: Models) -> None:
+    track = scene.faces.tracks[0]
+    resting = resting_faces(scene.store, scene.film, track, at_rest)
+    own, made = make_lips(scene.store, scene.film, track, (0, NUM_FRAMES), scene.dub, at_rest, TakeSettings())
+    outside = np.ones(own.shape[1:3], bool)
+    outside[mouth_window(96, 96)] = False
+    np.testing.assert_array_equal(made[:, outside], resting[:NUM_FRAMES][:, outside])
+    assert (resting[:NUM_FRAMES] != own).any()
+
+
+def test_a_piece_of_a_take_is_what_the_whole_take_shows_there(scene: Scene, at_rest: Models) -> None:
+    track = scene.faces.tracks[0]
+    whole = make_lips(scene.store, scene.film, track, (0, NUM_FRAMES), scene.dub, at_rest, TakeSettings())[1]
+    piece = make_lips(scene.store, scene.film, track, (7, 19), scene.dub, at_rest, TakeSettings())[1]
+    assert np.abs(whole[7:19].astype(int) - piece).max() <= 1
+
+
+def test_another_reference_overrules_the_face_at_rest(scene: Scene, at_rest: Models) -> None:
+    track = scene.faces.tracks[0]
+    usual, other = (
+        make_lips(scene.store, scene.film, track, (0, NUM_FRAMES), scene.dub, at_rest, TakeSettings(**settings))[1]
+        for settings in ({}, {"reference": "same_frame"})
+    )
+    assert (usual != other).any()
