@@ -118,7 +118,7 @@ def test_a_piece_of_a_take_is_what_the_whole_take_shows_there(scene: Scene, at_r
 def test_another_reference_overrules_the_face_at_rest(scene: Scene, at_rest: Models) -> None:
     track = scene.faces.tracks[0]
     usual, other = (
-        make_lips(scene.store, scene.film, track, (0, NUM_FRAMES), scene.dub, at_rest, TakeSettings(**settings))[1]
-        for settings in ({}, {"reference": "same_frame"})
+        make_lips(scene.store, scene.film, track, (0, NUM_FRAMES), scene.dub, at_rest, settings)[1]
+        for settings in (TakeSettings(), TakeSettings(reference="same_frame"))
     )
     assert (usual != other).any()
