@@ -13,6 +13,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
@@ -33,10 +35,13 @@ class ProgressBoard:
         if FlowRunContext.get() is None:
             return
         try:
-            made = create_progress_artifact(progress=0.0, key=f"progress-{self._name}", description=f"How far {self._name} is")
-            self._progress = made if isinstance(made, UUID) else None
+            self._progress = _progress_of_this_run(f"progress-{self._name}") or self._new_progress()
         except (httpx.HTTPError, PrefectException) as error:
             logger.warning("no progress artifact: %s", error)
+
+    def _new_progress(self) -> UUID | None:
+        made = create_progress_artifact(progress=0.0, key=f"progress-{self._name}", description=f"How far {self._name} is")
+        return made if isinstance(made, UUID) else None
 
     def finish(self, stage: str) -> None:
         """A stage is over."""
@@ -78,6 +83,17 @@ class ProgressBoard:
             create_markdown_artifact(markdown="\n".join(lines), key=f"episode-{self._name}", description=f"Where {self._name} lies")
         except (httpx.HTTPError, PrefectException) as error:
             logger.warning("no artifacts of the result: %s", error)
+
+
+def _progress_of_this_run(key: str) -> UUID | None:
+    """What an earlier turn of the same flow run began: after a pause there is still one bar, not one for every review."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    mine = ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[context.flow_run.id]))
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=mine, limit=1)
+    return found[0].id if found else None
 
 
 def _link_to(where: str) -> str:

@@ -134,16 +134,24 @@ class Pair extends EventTarget {
     await Promise.all(this.videos.map((video) => this.seekOne(video, seconds, turn)));
   }
 
+  // One seek at a time: Chromium may never end a seek that another one interrupts. So the newest waits for the one under way.
   seekOne(video, seconds, turn) {
     return new Promise((done) => {
-      const ready = () => (video.readyState >= 3 && !video.seeking) || turn !== this.turn || video.error;
+      const events = ["seeked", "canplay", "error", "emptied"];
+      let isAsked = false;
       const check = () => {
-        if (!ready()) return;
-        for (const name of ["seeked", "canplay", "error", "emptied"]) video.removeEventListener(name, check);
+        const isVoid = turn !== this.turn || video.error;
+        if (!isVoid && video.seeking) return;
+        if (!isVoid && !isAsked && Math.abs(video.currentTime - seconds) > 0.001) {
+          isAsked = true;
+          video.currentTime = seconds;
+          return;
+        }
+        if (!isVoid && video.readyState < 3) return;
+        for (const name of events) video.removeEventListener(name, check);
         done();
       };
-      for (const name of ["seeked", "canplay", "error", "emptied"]) video.addEventListener(name, check);
-      if (Math.abs(video.currentTime - seconds) > 0.001) video.currentTime = seconds;
+      for (const name of events) video.addEventListener(name, check);
       check();
     });
   }

@@ -63,6 +63,8 @@ def paused_run(thread: InThread, out: Path, after: UUID | None = None) -> FlowRu
 def artifacts_of(run: FlowRun) -> dict[str, object]:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])))
+    bars = [artifact for artifact in found if artifact.type == "progress"]
+    assert len(bars) == 1  # however often it was paused
     return {str(artifact.key): artifact for artifact in found}
 
 
