@@ -12,6 +12,7 @@ class ReviewServer extends EventTarget {
     this.queue = new Map(); // shot -> version that was seen when it was decided
     this.address = `${document.querySelector('meta[name="dubflow-review"]').content}/${encodeURIComponent(DATA.language)}`;
     this.version = null;
+    this.numSettled = 0; // answers to what was sent
     this.client = Math.random().toString(36).slice(2);
     book.versions = new Map();
     book.addEventListener("change", (event) => {
@@ -31,9 +32,10 @@ class ReviewServer extends EventTarget {
   }
 
   async poll() {
+    const before = this.numSettled;
     try {
       const state = await this.ask(`state?since=${this.version ?? ""}&client=${this.client}&reviewer=${encodeURIComponent(byId("reviewer").value.trim())}`);
-      this.learn(state);
+      if (before === this.numSettled) this.learn(state); // else it may tell of a time before our last decision came in
       if (this.queue.size) await this.send();
     } catch (error) {
       this.report(`Not saved yet: ${error.message}`, true);
@@ -102,6 +104,7 @@ class ReviewServer extends EventTarget {
   }
 
   settle(one, sent) {
+    this.numSettled += 1;
     const isLatest = this.queue.get(one.shot) === sent.get(one.shot);
     if (one.version !== undefined) this.book.versions.set(one.shot, one.version);
     if (one.status === "applied") {

@@ -72,3 +72,29 @@ def test_a_render_that_comes_during_the_review_is_shown_without_losing_the_place
         wait_until(page, "document.getElementById('notices').textContent.includes('1 shot was made again')")
         assert page.inner_text("#shot-title") == place
         assert page.inner_text("#progress-text") == "1 of 10 decided"
+
+
+def test_an_answer_from_before_a_decision_that_comes_after_it_takes_nothing_back(plain, open_page):
+    with serving(plain) as address:
+        page = open_page(address + "#shot-4")
+        wait_until(page, SAVED)
+        late: list = []
+        page.route("**/state?*", lambda route: late.append((route, route.fetch())))
+        wait_until_late(page, late)
+        press(page, "a")
+        wait_until(page, SAVED)
+        wait_until(page, "document.getElementById('progress-text').textContent === '1 of 10 decided'")
+        route, answer = late[0]
+        route.fulfill(response=answer, json=json.loads(answer.text()) | {"entries": []})
+        page.wait_for_timeout(500)
+        assert page.inner_text("#progress-text") == "1 of 10 decided"
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def wait_until_late(page, late: list) -> None:
+    """Until the server has answered and the page has not heard it."""
+    for _ in range(400):
+        if late:
+            return
+        page.wait_for_timeout(30)
+    raise AssertionError("the page never asked")
