@@ -9,6 +9,7 @@ from wav2lip_core.face_crop import mouth_mask
 from wav2lip_core.sync_expert import SyncExpert, stack_lower_half
 
 EXPERT_SCALE = 15.0  # of cosine similarities in the sync loss
+LOOK_LAYERS = (3, 7, 10)  # of the expert's face tower: after its blocks of 64, 128 and 256 channels (at width 1)
 MAX_INPUT_GRADIENT = 2.0  # times its own mean size: no pixel of the expert's input may pull harder
 
 
@@ -23,6 +24,14 @@ def picture_weights(size: int, lower_half_weight: float) -> Tensor:
 def weighted_l1(made: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Mean |made - truth| over (..., S, S) with per-pixel weights (S, S)."""
     return ((made - truth).abs() * weights).mean()
+
+
+def edge_l1(made: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+    """Mean difference of the steps between neighbouring pixels, down and across, weighted (S, S): plain L1 averages edges away, this holds them."""
+    difference = made - truth
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * weights[1:]
+    across = (difference[..., 1:] - difference[..., :-1]).abs() * weights[:, 1:]
+    return down.mean() + across.mean()
 
 
 class _ClipGradient(torch.autograd.Function):
@@ -52,7 +61,8 @@ def blemish(faces: Tensor, rng: np.random.Generator) -> Tensor:
     kernel = (taps / taps.sum()).view(1, 1, -1, 1).repeat(3, 1, 1, 1).to(x.device)
     x = F.conv2d(F.conv2d(x, kernel, padding=(3, 0), groups=3), kernel.transpose(2, 3), padding=(0, 3), groups=3)
     gain = torch.from_numpy(np.exp(rng.normal(0, 0.15, (num_clips, 3, 1, 1)))).float().repeat_interleave(num_frames, 0).to(x.device)
-    x = (x * gain + torch.randn_like(x) * float(rng.uniform(0, 0.03))).clamp(0, 1)
+    grain = torch.randn(num_clips, 1, *x.shape[1:], device=x.device).expand(-1, num_frames, -1, -1, -1).flatten(0, 1)
+    x = (x * gain + grain * float(rng.uniform(0, 0.03))).clamp(0, 1)
     row, column = rng.integers(size // 2, size * 7 // 8), rng.integers(0, size * 7 // 8)
     keep = torch.ones(size, size, device=x.device)
     keep[row : row + size // 8, column : column + size // 8] = 0
@@ -60,10 +70,27 @@ def blemish(faces: Tensor, rng: np.random.Generator) -> Tensor:
     return x.unflatten(0, (num_clips, num_frames)).transpose(1, 2)
 
 
-def sync_loss(expert: SyncExpert, faces: Tensor, mels: Tensor) -> Tensor:
-    """Does the frozen expert pick each clip's own sound? faces (B, 3, 5, S, S); mels (B, A, 80, 16), the right one first; cross-entropy."""
+def expert_opinion(expert: SyncExpert, made: Tensor, truth: Tensor, mels: Tensor) -> tuple[Tensor, Tensor]:
+    """What a frozen expert says of generated mouths: (does it pick each clip's own sound?, how unlike the true mouths do they look to it?).
+
+    made, truth (B, 3, 5, S, S), blemished alike; mels (B, A, 80, 16), the right one first. The first is a cross-entropy. The second is the mean
+    relative distance over middle layers of the expert and of its embedding: a speck that wins the first loses the second.
+    """
     with torch.no_grad():
         audio = expert.embed_audio(mels.flatten(0, 1).unsqueeze(1)).float().unflatten(0, mels.shape[:2])
-    face = expert.embed_face(stack_lower_half(_ClipGradient.apply(faces))).float()
-    logits = EXPERT_SCALE * torch.einsum("bd,bad->ba", face, audio)
-    return F.cross_entropy(logits, torch.zeros(len(faces), dtype=torch.long, device=logits.device))
+        wanted = _looks(expert, stack_lower_half(truth))
+    seen = _looks(expert, stack_lower_half(_ClipGradient.apply(made)))
+    logits = EXPERT_SCALE * torch.einsum("bd,bad->ba", seen[-1], audio)
+    picked = F.cross_entropy(logits, torch.zeros(len(made), dtype=torch.long, device=logits.device))
+    unlike = torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in zip(seen[:-1], wanted[:-1], strict=True)]).mean()
+    return picked, unlike + (1 - (seen[-1] * wanted[-1]).sum(dim=1)).mean()
+
+
+def _looks(expert: SyncExpert, stacked: Tensor) -> list[Tensor]:
+    """Features of some middle layers of the expert's face tower, and the embedding."""
+    looks, x = [], stacked
+    for index, block in enumerate(expert.face_encoder):
+        x = block(x)
+        if index in LOOK_LAYERS:
+            looks.append(x.float())
+    return [*looks, F.normalize(x.float().flatten(1), dim=1)]

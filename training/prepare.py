@@ -16,8 +16,8 @@ from infra.storage import open_storage
 from infra.storage_keys import FolderLocation, parse_location
 from training import dataset, shards
 from training.clips import SUFFIXES, FindFaces, PreparedClip, UnusableClipError, find_one_face, prepare_film
-from training.evaluate import best_offset, similarities
 from training.fingerprint import KnownRecordings, fingerprint
+from training.measures import best_offset, similarities
 from wav2lip_core.checkpoint import CheckpointError, load_sync_expert
 from wav2lip_core.face_detector import open_detector
 from wav2lip_core.likeness import group, looks

@@ -58,7 +58,8 @@ class ExpertRecipe(Schedule):
 
 @dataclass(frozen=True)
 class GeneratorRecipe(Schedule):
-    """(1 - sync_weight - gan_weight) * L1 + sync_weight * sync + gan_weight * adversarial. The sync term enters at sync_from of the run and
+    """(1 - sync_weight - gan_weight) * L1 + sync_weight * sync + gan_weight * adversarial, where L1 holds edge_weight of the L1 of edges.
+    The sync term, and with it look_weight of the expert's features matched to those of the true mouth, enters at sync_from of the run and
     reaches its weight at sync_from + sync_ramp; its true value is always logged."""
 
     name: str
@@ -68,10 +69,12 @@ class GeneratorRecipe(Schedule):
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     lower_half_weight: float = 3.0
+    edge_weight: float = 0.5
+    look_weight: float = 0.03
     sync_weight: float = 0.01  # 0.02 was seen to paint dark corners of the mouth that the expert likes
     sync_from: float = 0.4
     sync_ramp: float = 0.0
-    silence_share: float = 0.15  # of the steps' clips come with their quiet parts digitally silent
+    silence_share: float = 0.2  # of the steps' clips come with their quiet parts digitally silent
     gan_weight: float = 0.0
     gan_from: float = 0.0
     discriminator: DiscriminatorConfig | None = None
@@ -95,13 +98,13 @@ def expert_full() -> ExpertRecipe:
 
 
 def generator_lite() -> GeneratorRecipe:
-    """Half width, edits the reference, for two CPU cores: about an hour."""
-    return GeneratorRecipe("generator_lite", GeneratorConfig(width=0.5, output="edit"), num_steps=3000)
+    """Half width, paints a mouth onto a face at rest, for two CPU cores: about an hour."""
+    return GeneratorRecipe("generator_lite", GeneratorConfig(width=0.5, output="edit", painted="mouth", reference="resting"), num_steps=3000)
 
 
 def generator_full() -> GeneratorRecipe:
-    """The published width on a GPU, edits the reference; 64 clips a step."""
-    config = GeneratorConfig(output="edit")
+    """The published width on a GPU, paints a mouth onto a face at rest; 64 clips a step."""
+    config = GeneratorConfig(output="edit", painted="mouth", reference="resting")
     return GeneratorRecipe("generator_full", config, num_slices=4, num_clips=16, num_steps=100000, learning_rate=2e-4, ema_decay=0.999, sync_ramp=0.1)
 
 
@@ -130,9 +133,9 @@ def smoke() -> ExpertRecipe:
 def smoke_generator() -> GeneratorRecipe:
     """A generator in seconds, with every term of the loss, to see that everything runs."""
     return GeneratorRecipe(
-        "smoke_generator", GeneratorConfig(width=0.125, output="edit"), num_clips=2, num_steps=8, num_slices=2, num_warmup_steps=2, sync_from=0.25,
-        gan_weight=0.02, gan_from=0.25, discriminator=DiscriminatorConfig(width=0.125), ema_decay=0.8, save_every=4, log_every=1, evaluate_every=8,
-        precision="float32",
+        "smoke_generator", GeneratorConfig(width=0.125, output="edit", painted="mouth", reference="resting"), num_clips=2, num_steps=8,
+        num_slices=2, num_warmup_steps=2, sync_from=0.25, gan_weight=0.02, gan_from=0.25, discriminator=DiscriminatorConfig(width=0.125),
+        ema_decay=0.8, save_every=4, log_every=1, evaluate_every=8, precision="float32",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from infra.errors import InputError, OurTroubleError
 from training import recipes
 from training.clip_source import ClipSource, held_out_clips
 from training.curves import draw_curves
-from training.evaluate import bundled_expert
+from training.evaluate_generator import bundled_expert
 from training.leakage import refuse_leaks
 from training.live_table import watching
 from training.processes import Machine, World, launch

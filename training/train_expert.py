@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from training import dataset, recipes
 from training.clip_source import ClipSource
-from training.evaluate import evaluate_expert
+from training.evaluate_expert import evaluate_expert
 from training.processes import World
 from training.trainer import STEADY, Batch, Moment, Part
 from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert, stack_lower_half

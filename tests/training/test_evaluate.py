@@ -10,9 +10,11 @@ from skimage.metrics import structural_similarity
 
 from infra.errors import InputError
 from tests.training.people import prepared, tiny_expert
-from training import evaluate, measures
+from training import measures
 from training.dataset import Clip
-from training.evaluate import evaluate_expert, evaluate_model, refuse_partial_judge
+from training.evaluate import evaluate_model, refuse_partial_judge
+from training.evaluate_expert import evaluate_expert
+from training.evaluate_generator import evaluate_generator
 from wav2lip_core.checkpoint import ModelCard, load_sync_expert, save_model, sha256_of
 from wav2lip_core.generator import GeneratorConfig, LipGenerator
 from wav2lip_core.mel import log_mel
@@ -55,7 +57,7 @@ def test_a_generator_that_keeps_the_reference_equals_the_copy_and_moves_as_much_
     with torch.no_grad():
         model.output_block[1].bias[3] = -1000.0  # its mask is shut
     torch.manual_seed(1)
-    figures = evaluate.evaluate_generator(model, [clip(1), clip(2)], SyncExpert(ExpertConfig(0.125)).eval(), num_bootstrap=10)
+    figures = evaluate_generator(model, [clip(1), clip(2)], SyncExpert(ExpertConfig(0.125)).eval(), num_bootstrap=10)
     for name in ("psnr_lower", "ssim_lower", "l1_lower"):
         assert figures[name]["value"] == pytest.approx(figures[f"copy_{name}"]["value"], rel=1e-3)
     assert figures["silence_motion_share"]["value"] == pytest.approx(1)

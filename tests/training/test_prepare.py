@@ -183,7 +183,7 @@ def test_an_expert_that_is_none_is_an_input_error(tmp_path) -> None:
 def test_real_clips_are_taken_and_with_another_persons_sound_refused(shared) -> None:
     """The bundled expert on people it knows: own sound passes, foreign sound mostly fails, which is what MIN_MARGIN is for."""
     from training.clips import find_one_face
-    from training.evaluate import bundled_expert
+    from training.evaluate_generator import bundled_expert
     from wav2lip_core.checkpoint import load_sync_expert
     from wav2lip_core.face_detector import open_detector
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from training import dataset, losses, recipes
-from training.evaluate import best_offset, interval, two_way
+from training.measures import best_offset, interval, two_way
 from training.train_expert import expert_batch, multiway_loss
-from training.train_generator import _sample
+from training.train_generator import _references, _sample
 from wav2lip_core.generator import GeneratorConfig
 from wav2lip_core.mel import SILENCE, log_mel
 from wav2lip_core.sync_expert import ExpertConfig, SyncExpert
@@ -79,9 +79,28 @@ def test_an_expert_learns_what_belongs_together() -> None:
     assert np.mean(history[-10:]) < np.mean(history[:10]) - 0.25
 
 
+def _never_at_rest(clip: dataset.Clip) -> np.ndarray:
+    return np.zeros(len(clip.crops), np.float32)
+
+
+def test_a_generator_that_edits_a_face_at_rest_is_trained_with_one() -> None:
+    num_frames = 75
+    numbered = np.tile(np.arange(num_frames, dtype=np.uint8)[:, None, None, None], (1, dataset.PREPARED_SIZE, dataset.PREPARED_SIZE, 3))
+    clip = dataset.Clip("ann", "ann", numbered, _clip().mel)
+    order = np.random.default_rng(5).permutation(num_frames)  # the frames, most at rest first
+    rest = np.empty(num_frames, np.float32)
+    rest[order] = np.linspace(1, 0, num_frames)
+    recipe = replace(TINY_GENERATOR, model=replace(TINY_GENERATOR.model, reference="resting"))
+    drawn = [int(_references(clip, 12, np.random.default_rng(seed), recipe, lambda _: rest)[0, 0, 0, 0]) for seed in range(200)]
+    places = np.array([int(np.argwhere(order == frame)[0, 0]) for frame in drawn])
+    assert places.max() < num_frames / 2
+    assert (places < 0.2 * num_frames).mean() > 0.8
+    assert len(set(drawn)) > 10
+
+
 def test_a_generator_sample_hides_the_mouth_and_takes_its_reference_from_elsewhere() -> None:
     rng = np.random.default_rng(0)
-    mel, face, truth, sounds = _sample(_clip(), rng, replace(TINY_GENERATOR, silence_share=0))
+    mel, face, truth, sounds = _sample(_clip(), rng, replace(TINY_GENERATOR, silence_share=0), _never_at_rest)
     assert mel.shape == (5, 1, 80, 16)
     assert face.shape == (6, 5, 96, 96)
     assert sounds.shape == (9, 80, 16)
@@ -96,7 +115,7 @@ def test_silent_examples_are_digitally_silent_where_nobody_speaks() -> None:
     quiet = np.zeros_like(clip.mel)
     quiet[:, :60] = -3.9
     clip = dataset.Clip(clip.person, clip.name, clip.crops, np.where(quiet < 0, quiet, clip.mel + 3).astype(np.float32))
-    mel, *_ = _sample(clip, np.random.default_rng(1), replace(TINY_GENERATOR, silence_share=1))
+    mel, *_ = _sample(clip, np.random.default_rng(1), replace(TINY_GENERATOR, silence_share=1), _never_at_rest)
     assert (mel[0] == SILENCE).any()
 
 
@@ -106,9 +125,25 @@ def test_the_expert_sees_only_blemished_copies_and_the_gradient_still_arrives() 
     first, second = losses.blemish(faces, rng), losses.blemish(faces, rng)
     assert not torch.equal(first, second)
     expert = SyncExpert(ExpertConfig(width=0.125)).eval().requires_grad_(False)
-    losses.sync_loss(expert, first, torch.randn(2, 4, 80, 16)).backward()
+    picked, unlike = losses.expert_opinion(expert, first, second.detach(), torch.randn(2, 4, 80, 16))
+    (picked + unlike).backward()
     assert faces.grad is not None
     assert faces.grad.abs().sum() > 0
+
+
+def test_soft_edges_cost_where_the_mean_picture_is_right() -> None:
+    stripes = (torch.arange(96) % 8 < 4).float().expand(1, 3, 5, 96, 96)
+    soft = torch.nn.functional.avg_pool2d(stripes.flatten(0, 2)[:, None], 9, 1, 4).view_as(stripes)
+    weights = losses.picture_weights(96, 3.0)
+    assert losses.edge_l1(stripes, stripes, weights) == 0
+    assert losses.edge_l1(stripes + 0.1, stripes, weights) < 1e-6  # a shade is not an edge
+    assert losses.edge_l1(soft, stripes, weights) > 0.05
+
+
+def test_grain_stays_on_a_face_so_that_motion_cannot_hide_in_it() -> None:
+    same = torch.rand(1, 3, 1, 96, 96).expand(-1, -1, 5, -1, -1)
+    seen = losses.blemish(same, np.random.default_rng(3))
+    assert torch.allclose(seen[:, :, 0], seen[:, :, 4], atol=1e-5)
 
 
 def test_no_single_pixel_pulls_harder_than_a_few_times_the_mean() -> None:
