@@ -7,6 +7,8 @@ from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 
 from infra.errors import InputError
+from infra.ranged_file import RangedFile
+from infra.sources import pinned_object
 
 # Self-contained formats only: no playlist, manifest, image pattern or script can name another file or address.
 FORMATS = "mov,matroska,webm,mpegts,mpeg,avi,mxf,flv,asf,nut,dv,wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3,ogg"
@@ -16,6 +18,9 @@ MAX_DURATION_S = 24 * 3600
 MAX_FRAMES = MAX_DURATION_S * 120
 
 OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_streams": str(MAX_STREAMS), "max_pixels": str(MAX_PIXELS)}
+
+_HEAD_BYTES = 1024
+_BUFFER_BYTES = 1 << 18  # of films in a bucket, which are read through Python
 
 _TELLTALES = (
     (b"#extm3u", "an m3u8 playlist"),
@@ -30,15 +35,20 @@ _TELLTALES = (
 
 
 def open_container(path: str | Path) -> InputContainer:
-    """Open a local media file for reading; close it with `with` (av containers are context managers).
+    """Open a media file for reading, a local one or one of infra.sources; close it with `with` (av containers are context managers).
 
     Only formats of FORMATS are tried, only the file itself is read. Raises InputError when the file is missing, empty, text, a playlist,
     no media at all, or declares more than this program takes on (streams, pixels, duration).
     """
-    path = Path(path).absolute()
-    _refuse_what_is_no_media(path)
+    pinned = pinned_object(path)
+    if pinned is None:
+        path = Path(path).absolute()
+        head, file = _head_of(path), "file:" + str(path)
+    else:
+        path, head, file = pinned.uri, RangedFile(pinned).read(_HEAD_BYTES), RangedFile(pinned)
+    _refuse_what_is_no_media(path, head)
     try:
-        container = av.open("file:" + str(path), mode="r", options=OPEN_OPTIONS, metadata_errors="replace")
+        container = av.open(file, mode="r", options=OPEN_OPTIONS, metadata_errors="replace", buffer_size=_BUFFER_BYTES)
     except FFmpegError as error:
         raise InputError(
             f"{path}: cannot be read as film or sound ({_reason(error)}). Give a complete mp4, mov, mkv, mxf, ts or wav file."
@@ -56,22 +66,30 @@ def container_start_s(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
+def container_length_s(container: InputContainer) -> float:
+    """What the container says of its length, in seconds; 0 where it says nothing."""
+    return (container.duration or 0) / av.time_base
+
+
 def _reason(error: FFmpegError) -> str:
     if isinstance(error, InvalidDataError):
         return "not a known media format, or its header is damaged or missing"
     return error.strerror or type(error).__name__
 
 
-def _refuse_what_is_no_media(path: Path) -> None:
+def _head_of(path: Path) -> bytes:
     if not path.exists():
         raise InputError(f"{path}: no such file.")
     if not path.is_file():
         raise InputError(f"{path}: not a regular file.")
     try:
         with path.open("rb") as file:
-            head = file.read(1024)
+            return file.read(_HEAD_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
+
+
+def _refuse_what_is_no_media(path: str | Path, head: bytes) -> None:
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes); was the upload interrupted?")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -86,7 +104,7 @@ def _is_text(head: bytes) -> bool:
     return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
 
 
-def _refuse_what_is_too_large(container: InputContainer, path: Path) -> None:
+def _refuse_what_is_too_large(container: InputContainer, path: str | Path) -> None:
     if len(container.streams) >= MAX_STREAMS:
         raise InputError(f"{path}: {len(container.streams)} streams or more; at most {MAX_STREAMS - 1} are taken.")
     if container.duration is not None and container.duration / av.time_base > MAX_DURATION_S:

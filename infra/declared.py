@@ -16,6 +16,8 @@ from av.video.stream import VideoStream
 
 from infra.container import MAX_PIXELS, container_start_s
 from infra.errors import InputError
+from infra.ranged_file import RangedFile
+from infra.sources import pinned_object
 
 END_TOLERANCE_FRAMES = 3  # a film may end this much before what its header says: edit lists, encoders that drop their last frames
 END_TOLERANCE_S = 0.2
@@ -146,8 +148,9 @@ class Promise:
 
 def ends_inside_a_box(path: str) -> bool:
     """Whether an MP4 or MOV file ends before the last of its top-level boxes does (ISO/IEC 14496-12, 4.2)."""
-    size = Path(path).stat().st_size
-    with open(path, "rb") as file:
+    pinned = pinned_object(path)
+    size = pinned.num_bytes if pinned else Path(path).stat().st_size
+    with RangedFile(pinned) if pinned else open(path, "rb") as file:
         at = 0
         while at < size:
             file.seek(at)

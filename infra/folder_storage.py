@@ -3,14 +3,16 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.durable import copy_hashed, disk_errors, publish, sha256_of_file, sync_folder
 from infra.errors import InputError, TransientError
+from infra.fence import Fence
 from infra.scratch import is_scratch_name, new_scratch_name, sweep_dead_scratch
 from infra.storage_keys import check_key, is_key, redact
+from infra.stored_object import StoredObject
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,32 @@ class FolderStorage:
         target = self._target(key)
         with self._verified_copy(path, target) as (temporary, _):
             publish(temporary, target)
+
+    def put_fenced(self, path: Path, key: str, fence: Fence) -> None:
+        """As put(), but the fence is asked at the last moment. Half done, it lies where discard_unfinished finds it: then it never gets its name."""
+        target = self._target(key)
+        with self._verified_copy(path, self._target(f"{fence.unfinished}/half-done")) as (temporary, _):
+            fence.check()
+            try:
+                publish(temporary, target)
+            except FileNotFoundError:
+                fence.check()
+                raise
+
+    def discard_unfinished(self, unfinished: str, prefix: str) -> None:
+        """End all fenced writes that are half done, whoever began them."""
+        with disk_errors("deleting", self.root):
+            for leftover in self._target(f"{unfinished}/half-done").parent.glob("*"):
+                if is_scratch_name(leftover.name):
+                    leftover.unlink(missing_ok=True)
+
+    def prune(self, prefix: str) -> None:
+        """Remove folders that hold nothing: this one, and those around it short of the root."""
+        folder = self._target(f"{prefix}/any").parent
+        with suppress(OSError):
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     def put_if_absent(self, path: Path, key: str) -> bool:
         """Copy a file to `key` unless something else is there. True: the key now holds these bytes (also if it did before)."""
@@ -68,6 +96,37 @@ class FolderStorage:
     def size(self, key: str) -> int:
         """Bytes of `key`. Raises InputError if it is not there."""
         return self._source(key).stat().st_size
+
+    def find(self, key: str) -> StoredObject | None:
+        """What the file system tells of `key`; None if it is not there."""
+        path = self._inside(key)
+        return _stored(key, path) if path.is_file() else None
+
+    def read_range(self, key: str, first: int, num_bytes: int, version: str) -> bytes:
+        """num_bytes of `key` from byte `first` on, fewer at its end. Raises InputError when it is not this version (see find) any more."""
+        with disk_errors("reading", self.root), open(self._source(key), "rb") as file:
+            file.seek(first)
+            data = file.read(num_bytes)
+        now = self.find(key)
+        if now is None or now.version != version:
+            raise InputError(f"{self.describe(key)} was replaced while it was being used. Run the same command again when it is final.")
+        return data
+
+    def walk(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All files whose keys begin with this text, sorted by key; one that goes meanwhile is left out."""
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):
+                yield _stored(key, self.root / key)
+
+    def link(self, key: str, valid_s: float) -> None:
+        """A folder's files have no address but their path."""
+
+    def unfinished(self, older_than_s: float) -> dict[str, str]:
+        """Nothing: what a process that died left is swept by the next that writes there."""
+        return {}
+
+    def abort(self, upload_id: str, key: str) -> None:
+        """Nothing to end: see unfinished()."""
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys that begin with this text, sorted. Unfinished files are not among them."""
@@ -124,6 +183,11 @@ class FolderStorage:
                 yield temporary, digest
             finally:
                 temporary.unlink(missing_ok=True)
+
+
+def _stored(key: str, path: Path) -> StoredObject:
+    status = path.stat()
+    return StoredObject(key, status.st_size, status.st_mtime, f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+TEMPORARY = "tmp/"  # under a store's prefix; of no use after a day, so that a bucket's lifecycle rule may remove it
 NO_SUCH_ETAG = '"00000000000000000000000000000000"'
 _REFUSED = {404, 409, 412}  # gone; somebody else is writing; somebody else has written
 _NOT_KNOWN = {400, 501}  # servers that do not know the header, Swift among them
@@ -22,7 +23,8 @@ def put_if_match(client: Any, bucket: str, key: str, data: bytes, etag: str | No
 
 def honours_if_match(client: Any, bucket: str, prefix: str) -> bool:
     """Whether this server refuses a write whose condition does not hold. Tried with an object of our own, which is removed again."""
-    key = f"{prefix}/condition-{uuid.uuid4().hex}" if prefix else f"condition-{uuid.uuid4().hex}"
+    name = f"{TEMPORARY}condition-{uuid.uuid4().hex}"
+    key = f"{prefix}/{name}" if prefix else name
     try:
         was_written = put_if_match(client, bucket, key, b"", NO_SUCH_ETAG, {})
     except client.exceptions.ClientError as error:

@@ -17,6 +17,14 @@ class S3Connection:
     max_attempts: int
     connect_timeout_s: float
     read_timeout_s: float
+    sse: str = "none"  # none: as the bucket is set up
+    sse_kms_key_id: str | None = None
+
+    @property
+    def encryption(self) -> dict[str, str]:
+        """What every write asks for: how the server is to encrypt the object."""
+        asked = {} if self.sse == "none" else {"ServerSideEncryption": self.sse}
+        return asked | ({"SSEKMSKeyId": self.sse_kms_key_id} if self.sse_kms_key_id else {})
 
 
 def connection_of(settings: Settings) -> S3Connection:
@@ -30,4 +38,6 @@ def connection_of(settings: Settings) -> S3Connection:
         max_attempts=settings.s3_max_attempts,
         connect_timeout_s=settings.s3_connect_timeout_s,
         read_timeout_s=settings.s3_read_timeout_s,
+        sse=settings.s3_sse,
+        sse_kms_key_id=settings.s3_sse_kms_key_id,
     )

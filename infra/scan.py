@@ -13,10 +13,12 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from infra import decoded_frames
 from infra.container import MAX_PIXELS, container_start_s, open_container
 from infra.declared import AudioFacts, Promise, QuarterTurn, audio_facts, declared_rate, is_film_stream, pick_video_stream, rotation, start_timecode
 from infra.errors import InputError
 from infra.frame_rate import find_rate
+from infra.sources import pinned_object
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def scan(path: str | Path) -> VideoFacts:
     backwards, or a picture that changes its size or pixel format. A film that ends early or is damaged inside is told, not refused: see
     is_truncated and num_damaged.
     """
-    path = str(Path(path).absolute())
+    path = str(path if pinned_object(path) else Path(path).absolute())
     facts, num_lost = _scan(path, "AUTO")
     if num_lost or facts.is_truncated:
         # With frame threads PyAV may swallow an error together with good frames; one thread per slice counts exactly.
@@ -77,6 +79,7 @@ def _scan(path: str, thread_type: str) -> tuple[VideoFacts, int]:
         stream.thread_type = thread_type
         walk = FilmWalk(path, stream)
         walk.run(container)
+        decoded_frames.add(path, len(walk.pts))
         first = walk.first_frame
         if first is None:
             declared = f"{stream.frames} frames are declared" if stream.frames else "it holds a picture"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import InputError
@@ -43,11 +43,17 @@ class Settings(BaseSettings):
     work_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "work", description="artifacts, scratch and fetched inputs")
     models_folder: AbsolutePath = Field(default_factory=lambda: _cache_folder() / "models", description="imported weights and their cards")
 
+    artifacts: str | None = Field(default=None, description="folder or s3:// URI that machines share finished steps by; default: none")
+    work_limit_gb: PositiveFloat | None = Field(default=None, description="artifacts and fetched inputs are kept below this; default: no limit")
+    film_cache_gb: PositiveFloat = Field(default=20.0, description="pieces of films in S3 kept on this disk, at most")
+    link_hours: PositiveFloat | None = Field(default=None, le=168, description="how long presigned links in reports hold; default: none are made")
+
     registry: str | None = Field(default=None, description="folder or s3:// URI of models and data drops; default: MODELS_FOLDER/registry")
 
     num_workers: PositiveInt = Field(default_factory=num_cpus, description="shots worked on at the same time")
     task_runner: Literal["threads", "processes", "dask", "ray"] = "threads"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "int8"] = Field(default="auto", description="of the generator; auto: bf16 where it is faster")
     torch_threads: PositiveInt | None = Field(default=None, description="threads of one network call; default: processors / workers")
     batch_size: PositiveInt = Field(default=64, description="frames or windows in one network call")
     detector_batch_size: PositiveInt = Field(default=8, description="pictures in one face detector call")
@@ -58,11 +64,23 @@ class Settings(BaseSettings):
 
     step_timeout_s: PositiveFloat = Field(default=6 * 3600.0, description="no step may take longer")
 
+    machine_rate_per_hour: NonNegativeFloat | None = Field(default=None, description="what an hour of one machine costs, for a season's table")
+    gpu_rate_per_hour: NonNegativeFloat | None = Field(default=None, description="what an hour of GPU work costs on top of it")
+    currency: str = Field(default="EUR", max_length=12, description="of these rates")
+
+    disk_check: Literal["refuse", "warn"] = Field(default="refuse", description="what to do where a dub is not expected to fit on the disk")
+    lease_s: PositiveFloat = Field(default=60.0, le=3600, description="a run not heard of for so long loses its episode to one that waits for it")
+
+    gpu_slot: str | None = Field(default=None, description="Prefect's global concurrency limit to hold a slot of; on a GPU dubflow-gpu if not given")
+    notify: str | None = Field(default=None, description="Prefect blocks to tell of finish, failure and review: TYPE/NAME, with commas between")
+
     s3_endpoint_url: str | None = Field(default=None, description="for a server that is not Amazon's")
     s3_region: str | None = None
     s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
     request_checksum_calculation: ChecksumMode = "when_supported"
     response_checksum_validation: ChecksumMode = "when_supported"
+    s3_sse: Literal["none", "AES256", "aws:kms"] = Field(default="none", description="encryption asked for with every write")
+    s3_sse_kms_key_id: str | None = Field(default=None, description="key for aws:kms; default: the account's own")
     s3_max_attempts: PositiveInt = 5
     s3_connect_timeout_s: PositiveFloat = 10.0
     s3_read_timeout_s: PositiveFloat = 60.0
@@ -82,6 +100,13 @@ class Settings(BaseSettings):
     @property
     def artifacts_folder(self) -> Path:
         return self.work_folder / "artifacts"
+
+    @property
+    def shared_store(self) -> str | None:
+        """Where machines share finished steps: an absolute folder or an s3:// URI."""
+        if self.artifacts is None or ":" in self.artifacts.partition("/")[0]:
+            return self.artifacts
+        return str(Path(self.artifacts).expanduser().absolute())
 
     @property
     def registry_place(self) -> str:
@@ -120,8 +145,10 @@ def prefect_environment() -> dict[str, str]:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 s is too short for the first start on a busy machine
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # it writes past every log to the terminal, an event a line, when its server is gone
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     }
 

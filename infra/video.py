@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from infra import decoded_frames
 from infra.container import open_container as open_container
 from infra.declared import pick_video_stream
 from infra.errors import OurTroubleError
@@ -84,7 +85,7 @@ class FrameReader:
                     return
             stream.thread_type = "AUTO"
             n = first
-            for frame in _decode(container, stream):
+            for frame in _decode(container, stream, self.path):
                 if frame.pts is None or frame.pts < self.pts[n]:
                     continue
                 if frame.pts > self.pts[n]:
@@ -95,13 +96,18 @@ class FrameReader:
                     return
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            continue  # a frame lost this way is missed by its timestamp
-        yield from frames
+def _decode(container: InputContainer, stream: VideoStream, path: str) -> Iterator[VideoFrame]:
+    num_decoded = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                continue  # a frame lost this way is missed by its timestamp
+            num_decoded += len(frames)
+            yield from frames
+    finally:
+        decoded_frames.add(path, num_decoded)
 
 
 def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = None) -> np.ndarray:
