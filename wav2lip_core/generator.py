@@ -96,6 +96,10 @@ class LipGenerator(nn.Module):
         return out.unflatten(0, (num_frames, num_clips)).permute(1, 2, 0, 3, 4)
 
     def _frames(self, mel: Tensor, face: Tensor) -> Tensor:
+        return self.paint(mel, face, face[:, 3:])
+
+    def paint(self, mel: Tensor, face: Tensor, reference: Tensor) -> Tensor:
+        """forward for single frames; what an edit keeps is taken from reference (N, 3, S, S), which may be finer in number than face."""
         skips, x = [], face
         for block in self.face_encoder_blocks:
             x = block(x)
@@ -111,7 +115,7 @@ class LipGenerator(nn.Module):
         out = self.output_block(x)
         if self.config.output == "colour":
             return out
-        mask, reference = out[:, 3:], face[:, 3:]
+        mask = out[:, 3:]
         if self.config.painted == "all":
             return mask * out[:, :3] + (1 - mask) * reference
         rows, columns = mouth_window(self.config.face_size, self.config.face_size)

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from wav2lip_core.checkpoint import load_generator
+from wav2lip_core.fast_generator import make_painter
 from wav2lip_core.generator import LipGenerator
 from wav2lip_core.mel import NUM_BANDS, WINDOW_COLUMNS
+from wav2lip_core.precision import Precision
 
 BUNDLED_GENERATOR = Path(__file__).parent / "weights" / "generator.safetensors"
 
@@ -33,16 +35,27 @@ class LipSyncer:
 
     model: a LipGenerator in eval mode, a file for `load_generator`, or None for the bundled one. Frames of all callers share
     batches of `batch_size`, so a short shot never runs alone on a wide device. Batches always have the full size (the last one is
-    padded): a frame's result does not depend on what else was in its batch.
+    padded): a frame's result does not depend on what else was in its batch. A batch that is not full waits up to wait_s for more frames.
+    precision: float32 is the reference; the others are within a grey level of it and faster (see make_painter, for cache_folder too).
     """
 
-    def __init__(self, model: LipGenerator | str | Path | None = None, batch_size: int = 16, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: LipGenerator | str | Path | None = None,
+        batch_size: int = 16,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        cache_folder: Path | None = None,
+        wait_s: float = 0.0,
+    ) -> None:
         if not isinstance(model, LipGenerator):
             model = load_generator(BUNDLED_GENERATOR if model is None else Path(model))
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.batch_size, self.device = batch_size, device
+        self.batch_size, self.device, self.wait_s = batch_size, device, wait_s
+        self._paint = make_painter(self.model, precision, batch_size, device, cache_folder)
         self._pending: list[_Request] = []
         self._pending_lock, self._model_lock = threading.Lock(), threading.Lock()
+        self._arrived = threading.Condition(self._pending_lock)
 
     def generate(self, faces: np.ndarray, mel: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
         """faces uint8 (N, S, S, 3) BGR canonical crops, mel float32 (N, 80, 16) in [-4, 4] -> uint8 (N, S, S, 3) BGR.
@@ -55,8 +68,9 @@ class LipSyncer:
         if len(faces) == 0:
             return faces.copy()
         request = _Request(faces, references, mel, np.empty_like(faces))
-        with self._pending_lock:
+        with self._arrived:
             self._pending.append(request)
+            self._arrived.notify()
         while not request.finished.is_set():
             with self._model_lock:
                 if not request.finished.is_set():
@@ -78,7 +92,9 @@ class LipSyncer:
     def _take(self) -> list[tuple[_Request, int, int]]:
         """The next frames in order of arrival, up to a full batch: (request, first, end)."""
         taken, room = [], self.batch_size
-        with self._pending_lock:
+        with self._arrived:
+            if self.wait_s:
+                self._arrived.wait_for(self._fill_a_batch, self.wait_s)
             for request in self._pending:
                 count = min(room, len(request.faces) - request.taken)
                 taken.append((request, request.taken, request.taken + count))
@@ -88,6 +104,9 @@ class LipSyncer:
                     break
             self._pending = [r for r in self._pending if r.taken < len(r.faces)]
         return taken
+
+    def _fill_a_batch(self) -> bool:
+        return sum(len(request.faces) - request.taken for request in self._pending) >= self.batch_size
 
     def _run_batch(self) -> None:
         parts = self._take()
@@ -117,7 +136,7 @@ class LipSyncer:
         sound[:num_frames, 0] = mel
         with torch.inference_mode():
             face = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-            made = self.model(torch.from_numpy(sound).to(self.device), face)
+            made = self._paint(torch.from_numpy(sound).to(self.device), face)
             if not torch.isfinite(made).all():
                 raise ValueError("the generator returned NaN: its weights or its input are broken")
             return made.mul_(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)[:num_frames].cpu().numpy()
