@@ -11,6 +11,7 @@ from infra.artifacts import ArtifactStore
 from infra.container import open_container
 from infra.durable import copy_hashed, disk_errors, publish, sha256_of_file, sync_file
 from infra.errors import OurTroubleError
+from infra.hollow_film import without_pictures
 from infra.mux import DubTrack, PictureTrack, check_dub, mux
 from infra.scratch import new_scratch_name
 from infra.video import FrameReader, VideoFacts, scan
@@ -57,7 +58,7 @@ def assemble_episode(
     with store.scratch() as folder:
         picture, finished = folder / f"picture.{SUFFIXES[codec]}", folder / f"episode.{SUFFIXES[codec]}"
         join_segments(picture, segments, film, pts, codec, display_matrix(first_frame))
-        mux_warnings = mux(finished, _picture_track(picture, film, pts), track, Path(film.path))
+        mux_warnings = mux(finished, _picture_track(picture, film, pts), track, without_pictures(film.path, folder))
         picture.unlink()
         verify_episode(finished, film, pts, track, codec)
         with disk_errors("writing the dubbed film", into):

@@ -5,33 +5,67 @@ from pathlib import Path
 from infra.artifacts import ArtifactStore
 from infra.durable import sha256_of_file
 from infra.errors import InputError
+from infra.file_state import state_of, unchanged
+from infra.ranged_file import hashed_while_read
 from infra.scan import VideoFacts, scan
-from tasks.types import AudioStream, Film
+from infra.sources import PinnedObject, pinned_object, refuse_damaged
+from tasks.types import AudioStream, Film, Record
 
 STEP_VERSION = 1
 
 
+class FilmDigest(Record):
+    """What a version of an object in a bucket holds; found by reading it once."""
+
+    sha256: str
+
+
 def inspect_film(store: ArtifactStore, path: str | Path) -> Film:
-    """The film at a local path as a record; every frame is decoded once, unless the same bytes were inspected before.
+    """The film at a local path, or at one of infra.sources, as a record; every frame is decoded once, unless the same bytes were inspected before.
 
     Raises InputError, saying what to do, for a file that is no film, has no video stream, is truncated (with the number of frames declared and
     decoded), is damaged inside, or is beyond the limits of infra.container.
     """
+    pinned = pinned_object(path)
+    if pinned is not None:
+        return _inspect_object(store, pinned)
     path = Path(path).absolute()
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
+    state = state_of(path)
     sha256 = sha256_of_file(path)
-    film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, lambda: _inspect(store, path, sha256))
-    return film.model_copy(update={"path": str(path)})  # the same bytes may lie elsewhere today
+    with unchanged(path, sha256, state):
+        film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, lambda: _film_of(store, scan(path), sha256))
+    return film.model_copy(update={"path": str(path), "state": state})  # the same bytes may lie elsewhere today
 
 
-def _inspect(store: ArtifactStore, path: Path, sha256: str) -> Film:
-    facts = scan(path)
+def _inspect_object(store: ArtifactStore, pinned: PinnedObject) -> Film:
+    """As a file, but it is read in order and only once: its digest is taken while it is decoded."""
+    seen: list[VideoFacts] = []
+
+    def read_it() -> FilmDigest:
+        with hashed_while_read(pinned) as reading:
+            seen.append(scan(str(pinned)))
+            sha256 = reading.finish()
+        refuse_damaged(pinned, sha256)
+        return FilmDigest(sha256=sha256)
+
+    inputs = {"object": pinned.uri, "server": pinned.storage.connection.endpoint_url, "version": pinned.version, "num_bytes": pinned.num_bytes}
+    sha256 = store.get_or_make("read_film", STEP_VERSION, inputs, FilmDigest, read_it).sha256
+
+    def make() -> Film:
+        return _film_of(store, seen[0] if seen else scan(str(pinned)), sha256)
+
+    film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, make)
+    return film.model_copy(update={"path": str(pinned), "state": pinned.version})
+
+
+def _film_of(store: ArtifactStore, facts: VideoFacts, sha256: str) -> Film:
     _refuse_truncated(facts)
     _refuse_damaged(facts)
     is_turned = facts.rotation_degrees in (90, 270)
     return Film(
-        path=str(path),
+        path=facts.path,
         sha256=sha256,
         timing=store.put_arrays(pts=facts.pts, is_keyframe=facts.is_keyframe),
         time_base=facts.time_base,

@@ -144,6 +144,8 @@ def _report(policy: Policy, trial: ShotTrial, assessment: Assessment, ground: Ep
         num_tries=len(takes) or trial.num_attempts,
         seconds=sum(take.seconds for take in takes),
         thumbnail=measures.thumbnail if takes else None,
+        character=", ".join(each.character for each in measures.voices if each.character) or None if takes else None,
+        voices=measures.voices if takes else (),
         **in_film,
     )
 

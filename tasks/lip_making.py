@@ -16,22 +16,36 @@ from wav2lip_core.face_crop import crop
 from wav2lip_core.face_detector import open_detector
 from wav2lip_core.lip_syncer import LipSyncer
 from wav2lip_core.mel import COLUMNS_PER_S, SILENCE, WINDOW_COLUMNS, first_columns, windows_from
+from wav2lip_core.precision import Precision, describe_arithmetic, pick_device
 
 SPEECH_MARGIN_S = 0.2  # lips move before they are heard and rest a little after
 LOOK_AROUND = 0.4  # share of the box's size by which a face found anew may lie outside it
 FARTHEST = 0.25  # share of the box's height that a face found anew may be away from the smooth path; farther is somebody else
+CPU_BATCH, CUDA_BATCH = 16, 256
+BATCH_WAIT_S = 0.02  # for other shots' frames, where a full batch costs hardly more than a small one
 _loading = threading.Lock()
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: str, sha256: str, batch_size: int) -> LipSyncer:
-    return LipSyncer(path, batch_size=batch_size)
+def _loaded(path: str, sha256: str, precision: Precision, device: str, batch_size: int) -> LipSyncer:
+    wait_s = 0.0 if device == "cpu" else BATCH_WAIT_S
+    return LipSyncer(path, batch_size, device, precision, get_settings().models_folder / "compiled", wait_s)
 
 
 def shared_lip_syncer(models: Models) -> LipSyncer:
-    """The generator of this process, loaded once: shots that run at the same time share its batches."""
+    """The generator of this process, loaded and compiled once: shots that run at the same time share its batches."""
+    device = pick_device(get_settings().device)
+    most = CUDA_BATCH if device != "cpu" else CPU_BATCH
+    batch_size = most if device != "cpu" else min(most, get_settings().batch_size)
     with _loading:
-        return _loaded(models.generator_path, models.generator_sha256, min(16, get_settings().batch_size))
+        return _loaded(models.generator_path, models.generator_sha256, models.precision, device, batch_size)
+
+
+def arithmetic_inputs(models: Models) -> dict[str, str]:
+    """What the key of anything generated says of its arithmetic; nothing for float32, the reference."""
+    if models.precision == "float32":
+        return {}
+    return {"arithmetic": describe_arithmetic(models.precision, pick_device(get_settings().device))}
 
 
 def heard(store: ArtifactStore, dub: Stem, times: np.ndarray) -> np.ndarray:

@@ -22,3 +22,9 @@ def has_speech(store: ArtifactStore, stem: Stem) -> bool:
 def is_heard(store: ArtifactStore, film: Film, stem: Stem, first: int, end: int) -> bool:
     """Whether the stem speaks while the frames [first, end) are on screen."""
     return bool((speech_share(store, stem, frame_times_s(store, film)[first:end]) > 0).any())
+
+
+def spoken_frames(store: ArtifactStore, film: Film, stem: Stem, first: int, end: int, margin_s: float) -> np.ndarray:
+    """The frames of [first, end) in which the stem is heard, or less than margin_s before or after: bool (end - first,)."""
+    times = frame_times_s(store, film)[first:end]
+    return speech_share(store, stem, times - margin_s, 2 * margin_s) > 0

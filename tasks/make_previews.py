@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -60,12 +61,13 @@ def preview_size(film: Film) -> tuple[int, int]:
 
 
 def _clip(store: ArtifactStore, film: Film, shot: Shot, patches: list[LipPatch], sound: Stem | None) -> Clip:
+    heard = _heard(store, film, shot, sound)
     inputs = {
         "film": film.sha256,
         "timing": film.timing.sha256,
         "frames": (shot.first_frame, shot.end_frame),
         "patches": [(patch.patch.sha256, patch.first_frame, patch.end_frame) for patch in patches],
-        "sound": sound and sound.analysis.sha256,
+        "heard": None if heard is None else sha256(heard.tobytes()).hexdigest(),
         "size": preview_size(film),
         "encoding": f"crf {CRF} {PRESET} keyframes {FRAMES_PER_KEYFRAME} aac {SOUND_BITS_PER_S}",
     }
@@ -76,7 +78,7 @@ def _clip(store: ArtifactStore, film: Film, shot: Shot, patches: list[LipPatch],
             timing = store.load_arrays(film.timing)
             reader = FrameReader(film.path, timing["pts"], film.time_base, timing["is_keyframe"], film.rotation_degrees)
             frames = patched_frames(reader.frames(shot.first_frame, shot.end_frame), faces, film.rotation_degrees)
-            _write(path, film, timing["pts"][shot.first_frame : shot.end_frame], frames, _heard(store, film, shot, sound))
+            _write(path, film, timing["pts"][shot.first_frame : shot.end_frame], frames, heard)
             width, height = preview_size(film)
             return Clip(video=store.put_file(path, "video/mp4"), num_frames=shot.num_frames, width=width, height=height)
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -17,9 +18,11 @@ from infra.storage import open_storage
 from tasks.production import NAME as PRODUCTION
 from tasks.production import fetch_model, is_production, production_named
 from tasks.types import BUNDLED_MODEL, Models, Record
+from tasks.types.record import Precision
 from wav2lip_core.checkpoint import CheckpointError, describe, read_card, sha256_of
 from wav2lip_core.face_detector import FaceDetectorError, open_detector
 from wav2lip_core.lip_syncer import BUNDLED_GENERATOR
+from wav2lip_core.precision import PrecisionError, pick_device, pick_precision
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +92,7 @@ def find_damage(entry: ShelfEntry) -> str | None:
     return None
 
 
-def pin_models(models_folder: Path, name: str, scorer: str) -> Models:
+def pin_models(models_folder: Path, name: str, scorer: str, precision: Literal["auto"] | Precision | None = None) -> Models:
     """The weights of a run, by digest. `production` means what the registry's production.json names now, `production@7` its generation 7; the answer
     bears the number, so that a repeated run gets the same weights. What production does not hold is the package's own.
 
@@ -120,7 +123,17 @@ def pin_models(models_folder: Path, name: str, scorer: str) -> Models:
         expert_sha256=expert[1],
         vgg_path=vgg[0] if vgg else None,
         vgg_sha256=vgg[1] if vgg else None,
+        precision=_precision(precision),
     )
+
+
+def _precision(wanted: Literal["auto"] | Precision | None) -> Precision:
+    """What this machine makes of the wish, else of the setting: the whole run keeps to it, wherever its workers are."""
+    settings = get_settings()
+    try:
+        return pick_precision(wanted or settings.precision, pick_device(settings.device))
+    except PrecisionError as error:
+        raise InputError(str(error)) from error
 
 
 def _served(models_folder: Path, name: str) -> tuple[str, dict[str, tuple[str, str]]]:

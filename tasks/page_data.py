@@ -1,13 +1,16 @@
 """What one language's page works with: the report's facts under short names, so that two thousand shots stay a small page."""
 
+from collections.abc import Mapping
+
 from tasks.plain_words import settings_in_words
 from tasks.report_data import EpisodeReport, LanguageReport, ShotReport, rounded
 from tasks.types import SyncScore, Take
 
 
-def page_data(report: EpisodeReport, language: LanguageReport) -> dict[str, object]:
+def page_data(report: EpisodeReport, language: LanguageReport, links: Mapping[str, str] | None = None) -> dict[str, object]:
     """What one language's page works with: short names, no empty values. The page's script (report_page/data.js) reads exactly this."""
-    return {
+    signed: dict[str, object] = {"links": dict(links)} if links else {}
+    return signed | {
         "episode": report.episode_id,
         "language": language.language,
         "digest": language.digest,

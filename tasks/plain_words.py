@@ -40,7 +40,7 @@ def delta(report: QaReport) -> float | None:
 
 def sentences_of(report: QaReport) -> list[str]:
     """What the numbers of a shot say, most important first."""
-    return [*_about_sync(report), *_about_offset(report), *_about_picture(report.checks)]
+    return [*_about_sync(report), *_about_offset(report), *_about_voices(report), *_about_picture(report.checks)]
 
 
 def settings_in_words(settings: TakeSettings) -> str:
@@ -108,6 +108,18 @@ def _about_offset(report: QaReport) -> list[str]:
         noticed = "which few viewers notice" if abs(frames) <= NOTICED_FRAMES else "which viewers notice"
         text = f"lips are {abs(frames) * MS_PER_SCORE_FRAME} ms {side} the dub, {noticed}."
     return [how + text if how else text[0].upper() + text[1:]]
+
+
+def _about_voices(report: QaReport) -> list[str]:
+    """Each face's own score, where several were dubbed; the shot's is that of the one that fits least."""
+    if len(report.voices) < 2:
+        return []
+    said = []
+    for voice in report.voices:
+        score = voice.after
+        found = "not scored" if score.confidence is None else f"{score.confidence:.2f} at offset {score.offset_frames:+d}"
+        said.append(f"{voice.character or 'somebody without a stem'} (face {voice.track_id}) {found}")
+    return [f"Each face against its own voice: {', '.join(said)}."]
 
 
 def _about_picture(checks: PictureChecks) -> list[str]:

@@ -13,6 +13,7 @@ from infra.container import container_start_s, open_container
 from infra.durable import sha256_of_file
 from infra.errors import InputError
 from infra.sound import SoundReader, read_mono
+from infra.sources import name_of
 from tasks.types import Film, Record, Stem
 
 STEP_VERSION = 1
@@ -52,8 +53,8 @@ def prepare_original(store: ArtifactStore, film: Film, stem_path: str | Path | N
     if own is None:
         return None
     start_s = _first_frame_s(store, film)
-    sound = _prepare(store, film, Path(film.path), film.sha256, own.index, start_s)
-    return _stem(sound, film, Path(film.path), film.sha256, own.language, "original", _length_warnings(sound, film))
+    sound = _prepare(store, film, film.path, film.sha256, own.index, start_s)
+    return _stem(sound, film, film.path, film.sha256, own.language, "original", _length_warnings(sound, film))
 
 
 def check_language(tag: str) -> str:
@@ -77,9 +78,9 @@ def _stem_of_file(store: ArtifactStore, film: Film, path: Path, language: str | 
     return _stem(sound, film, path, sha256, language, role, _length_warnings(sound, film))
 
 
-def _stem(sound: PreparedSound, film: Film, path: Path, sha256: str, language: str | None, role, warnings: list[str]) -> Stem:
+def _stem(sound: PreparedSound, film: Film, path: str | Path, sha256: str, language: str | None, role, warnings: list[str]) -> Stem:
     if sound.num_damaged:
-        warnings = [*warnings, f"{path.name}: {sound.num_damaged} packets of the sound cannot be decoded and are taken as silence."]
+        warnings = [*warnings, f"{name_of(path)}: {sound.num_damaged} packets of the sound cannot be decoded and are taken as silence."]
     return Stem(
         path=str(path),
         sha256=sha256,
@@ -108,12 +109,12 @@ def _first_frame_s(store: ArtifactStore, film: Film) -> float:
         return float(first) - container_start_s(container)
 
 
-def _prepare(store: ArtifactStore, film: Film, path: Path, sha256: str, stream_index: int, frame_0_s: float) -> PreparedSound:
+def _prepare(store: ArtifactStore, film: Film, path: str | Path, sha256: str, stream_index: int, frame_0_s: float) -> PreparedSound:
     inputs = {"sound": sha256, "stream": stream_index, "num_frames": film.num_frames, "fps": film.fps, "frame_0_us": round(frame_0_s * 1e6)}
     return store.get_or_make("prepare_stem", STEP_VERSION, inputs, PreparedSound, lambda: _make(store, film, path, stream_index, frame_0_s))
 
 
-def _make(store: ArtifactStore, film: Film, path: Path, stream_index: int, frame_0_s: float) -> PreparedSound:
+def _make(store: ArtifactStore, film: Film, path: str | Path, stream_index: int, frame_0_s: float) -> PreparedSound:
     reader = SoundReader(path, stream_index)
     start_s = reader.start_s - frame_0_s
     num_wanted = analysis_length(film.num_frames, film.fps)

@@ -7,11 +7,13 @@ from fractions import Fraction
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.page_data import page_data
+from tasks.page_links import NO_LINKS, PageLinks
 from tasks.plain_words import VERDICTS, printable
 from tasks.report_data import EpisodeReport, LanguageReport
 from tasks.types import SelfTest
@@ -20,7 +22,7 @@ SCRIPTS = ("data", "decisions", "charts", "list", "player", "detail", "server", 
 REVIEW_MARK = '<meta name="dubflow-review" content="">'  # `dub review` writes its address into it
 
 
-def language_page(report: EpisodeReport, language: LanguageReport) -> str:
+def language_page(report: EpisodeReport, language: LanguageReport, links: PageLinks = NO_LINKS) -> str:
     """One language's page: where a reviewer works."""
     style, script = read_asset("style.css"), page_script()
     return (
@@ -32,18 +34,21 @@ def language_page(report: EpisodeReport, language: LanguageReport) -> str:
             verdicts=VERDICTS,
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
-            data=Markup(inert_json(page_data(report, language))),
+            policy=_policy(style, script, links.origins),
+            pages={one.language: links.urls.get(_page(one)) or f"../{quote(_page(one))}" for one in report.languages},
+            links_notice=links.notice,
+            data=Markup(inert_json(page_data(report, language, links.below(language.language)))),
         )
     )
 
 
-def overview_page(report: EpisodeReport) -> str:
+def overview_page(report: EpisodeReport, links: PageLinks = NO_LINKS) -> str:
     """The episode's entry: its languages, or straight on to the only one."""
-    only = f"{report.languages[0].language}/report.html" if len(report.languages) == 1 else ""
-    rows = [_row(language, f"{language.language}/report.html") for language in report.languages]
+    rows = [_row(language, links.href(_page(language))) for language in report.languages]
+    only = str(rows[0]["href"]) if len(rows) == 1 else ""
     card = {"name": report.film.name, "href": rows[0]["href"] if rows else "report.html", "about": _about(report), "rows": rows}
-    return _cards(report.episode_id, "Dubbing report", [card] if rows else [], report.warnings, only)
+    notices = [*report.warnings, *([links.notice] if links.notice else [])]
+    return _cards(report.episode_id, "Dubbing report", [card] if rows else [], notices, only)
 
 
 def season_page(reports: Sequence[EpisodeReport], notices: Sequence[str] = ()) -> str:
@@ -51,9 +56,9 @@ def season_page(reports: Sequence[EpisodeReport], notices: Sequence[str] = ()) -
     cards = [
         {
             "name": report.episode_id,
-            "href": f"{report.episode_id}/report.html",
+            "href": quote(f"{report.episode_id}/report.html"),
             "about": _about(report),
-            "rows": [_row(language, f"{report.episode_id}/{language.language}/report.html") for language in report.languages],
+            "rows": [_row(language, quote(f"{report.episode_id}/{language.language}/report.html")) for language in report.languages],
         }
         for report in sorted(reports, key=lambda report: report.episode_id)
     ]
@@ -93,6 +98,11 @@ def _cards(title: str, subtitle: str, cards: Sequence[dict], notices: Sequence[s
     )
 
 
+def _page(language: LanguageReport) -> str:
+    """Where a language's page lies, from the episode's folder."""
+    return f"{language.language}/report.html"
+
+
 def _row(language: LanguageReport, href: str) -> dict[str, object]:
     distrusted = language.self_test.num_shots > 0 and not language.self_test.trusted
     return {
@@ -118,12 +128,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _policy(style: str, script: str = "") -> str:
-    """What a page may do: run its own script, use its own style, show media from where it lies, and nothing else."""
+def _policy(style: str, script: str = "", origins: Sequence[str] = ()) -> str:
+    """What a page may do: run its own script, use its own style, show media from where it lies (or is linked), and nothing else."""
     allowed = {
         "default-src": "'none'",
-        "img-src": "'self' data:",
-        "media-src": "'self'",
+        "img-src": " ".join(["'self' data:", *origins]),
+        "media-src": " ".join(["'self'", *origins]),
         "connect-src": "'self'",
         "style-src": _digest(style),
         "script-src": _digest(script) if script else "'none'",

@@ -29,6 +29,7 @@ from tasks.types import (
     SyncScore,
     Take,
     Verdict,
+    VoiceScore,
 )
 
 REPORT_FORMAT = 1
@@ -94,6 +95,8 @@ class ShotReport(Record):
     num_tries: int
     thumbnail: str | None
     preview: PreviewFiles | None
+    character: str | None = None  # whose faces were dubbed from their own stems
+    voices: tuple[VoiceScore, ...] = ()  # each face's own scores, where characters have stems
     frame_times_s: tuple[float, ...] = ()  # from the shot's first frame on; only in a film of variable rate
 
 

@@ -52,6 +52,7 @@ COLUMNS: dict[str, str] = {  # name -> pandas dtype; an object is a list of four
     "identity": "Float64",
     "leak_share": "Float64",
     "take_sha256": "string",
+    "character": "string",
 }
 MEANINGS: dict[str, str] = {  # kept in the Parquet file beside each column
     "shot": "number of the shot, from 0",
@@ -93,6 +94,7 @@ MEANINGS: dict[str, str] = {  # kept in the Parquet file beside each column
     "identity": "likeness of the lower face to the original's, our own measure, -1 to 1",
     "leak_share": "mouth motion left when the generator hears silence / under the dub; 0 is best",
     "take_sha256": "names the take that is in the film; empty: the original picture",
+    "character": "whose faces were dubbed from their own stems, by the cast file; empty: none, or no cast file",
 }
 _ARROW = {"int64": pa.int64(), "Int64": pa.int64(), "Float64": pa.float64(), "float64": pa.float64(), "string": pa.string()}
 _SCHEMA = pa.schema(
@@ -181,6 +183,7 @@ def _row(report: QaReport, label: Callable[[int], str]) -> dict[str, object]:
         "person": report.person,
         **report.checks.model_dump(),
         "take_sha256": report.take_sha256,
+        "character": report.character,
     }
 
 

@@ -1,13 +1,15 @@
 """New lips for a cast shot: mel windows at each frame's own time, the generator, a lossless patch. The film itself is not touched."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from infra.artifacts import ArtifactStore
-from tasks.lip_making import SPEECH_MARGIN_S, make_lips
+from tasks.lip_making import SPEECH_MARGIN_S, arithmetic_inputs, make_lips
 from tasks.timeline import frame_times_s, speech_share
 from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem, TakeSettings
+from tasks.voices import Voices, heard_inputs, heard_part, stem_of, voice_of
 from wav2lip_core.speech import runs
 
 VERSION = 3
@@ -27,18 +29,25 @@ def sync_lips(
     original: Stem | None,
     models: Models,
     settings: TakeSettings = FIRST_TAKE,
+    voices: Voices | None = None,
 ) -> ShotPatches:
-    """The patches of one take of one shot in one language. Where both the dub and the original are silent the picture stays as it is."""
+    """The patches of one take of one shot in one language. Where both the dub and the original are silent the picture stays as it is.
+
+    voices: where a cast file says who is who, the faces that are driven by their own characters' stems; any other face hears the dub.
+    """
     if not casting.spans:
         return ShotPatches(shot_index=shot.index, language=dub.language or "", reason=casting.reason)
-    inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "spans": casting.spans, "dub": dub.analysis.sha256}
+    inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "spans": casting.spans}
+    inputs["dub"] = heard_part(store, film, shot, dub)  # a changed line elsewhere in the film changes nothing here
     inputs |= {"language": dub.language, "original": original and original.analysis.sha256, "generator": models.generator_sha256}
-    inputs["expert"] = models.expert_sha256  # finds the faces at rest that some generators edit
+    inputs |= {"expert": models.expert_sha256} | arithmetic_inputs(models)  # the expert finds the faces at rest that some generators edit
     ways = settings.model_copy(update={"rung": "", "model": None})  # a rung's name changes nothing, and the model is named by its digest
     if ways != FIRST_TAKE.model_copy(update={"rung": ""}):
         inputs["settings"] = ways
+    if voices is not None:
+        inputs |= heard_inputs(store, film, shot, casting, dub, voices)
     return store.get_or_make(
-        "sync_lips", VERSION, inputs, ShotPatches, lambda: _make(store, film, shot, faces, casting, dub, original, models, settings)
+        "sync_lips", VERSION, inputs, ShotPatches, lambda: _make(store, film, shot, faces, casting, dub, original, models, settings, voices)
     )
 
 
@@ -52,26 +61,41 @@ def _make(
     original: Stem | None,
     models: Models,
     settings: TakeSettings,
+    voices: Voices | None,
 ) -> ShotPatches:
     started = time.perf_counter()
     tracks = {track.track_id: track for track in faces.tracks}
     patches: list[LipPatch] = []
     for span in casting.spans:
-        strength = _strength(store, film, shot, tracks[span.track_id], span, dub, original)
+        heard, voice = stem_of(voices, span.track_id, dub), voice_of(voices, span.track_id)
+        strength = _strength(store, film, shot, tracks[span.track_id], span, heard, original, None if voice is None else voice.spoke)
         for first, end in _pieces(strength):
-            patches.append(_patch(store, film, tracks[span.track_id], span, (first, end), strength, dub, models, settings))
+            patches.append(_patch(store, film, tracks[span.track_id], span, (first, end), strength, heard, models, settings))
     seconds = time.perf_counter() - started
     reason = None if patches else "silent"
     return ShotPatches(shot_index=shot.index, language=dub.language or "", patches=tuple(patches), reason=reason, seconds=seconds)
 
 
-def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, span: SpeakingSpan, dub: Stem, original: Stem | None) -> np.ndarray:
-    """How much of the patch each frame of the span gets, float32 (n,): 1 where a voice is heard in either language, 0 in common silence."""
+def _strength(
+    store: ArtifactStore,
+    film: Film,
+    shot: Shot,
+    track: FaceTrack,
+    span: SpeakingSpan,
+    dub: Stem,
+    original: Stem | None,
+    spoke: Sequence[SpeakingSpan] | None = None,
+) -> np.ndarray:
+    """How much of the patch each frame of the span gets, float32 (n,): 1 where a voice is heard in either language, 0 in common silence.
+
+    spoke: where the original voice is this face's; None: all through the span.
+    """
     times = frame_times_s(store, film)[span.first_frame : span.end_frame]
     window_s = 2 * SPEECH_MARGIN_S
     voiced = speech_share(store, dub, times - SPEECH_MARGIN_S, window_s) > 0
     if original is not None:
-        voiced |= speech_share(store, original, times - SPEECH_MARGIN_S, window_s) > 0
+        own = speech_share(store, original, times - SPEECH_MARGIN_S, window_s) > 0
+        voiced |= own if spoke is None else own & _inside(spoke, span)
     voiced &= ~_hidden(store, film, track, span)
     if not voiced.any():
         return np.zeros(len(times), np.float32)
@@ -82,6 +106,11 @@ def _strength(store: ArtifactStore, film: Film, shot: Shot, track: FaceTrack, sp
         padded[-RAMP_FRAMES:] = voiced[-1]
     num_voiced = np.lib.stride_tricks.sliding_window_view(padded, 2 * RAMP_FRAMES + 1).sum(axis=1)
     return np.where(voiced, np.clip((num_voiced - RAMP_FRAMES) / (RAMP_FRAMES + 1), 0.1, 1), 0).astype(np.float32)
+
+
+def _inside(parts: Sequence[SpeakingSpan], span: SpeakingSpan) -> np.ndarray:
+    frames = np.arange(span.first_frame, span.end_frame)
+    return np.any([np.zeros(len(frames), bool), *((frames >= part.first_frame) & (frames < part.end_frame) for part in parts)], axis=0)
 
 
 def _hidden(store: ArtifactStore, film: Film, track: FaceTrack, span: SpeakingSpan) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from infra.artifacts import ArtifactStore
+from tasks.page_links import NO_LINKS, LinkMaker
 from tasks.plain_words import VERDICTS as VERDICTS
 from tasks.render_pages import language_page, overview_page
 from tasks.report_data import EpisodeReport, episode_report, face_name, preview_names
@@ -33,20 +34,25 @@ def write_report(
     models: Models,
     warnings: Sequence[str],
     into: Path,
+    link_maker: LinkMaker | None = None,
 ) -> ReportFiles:
     """Write tables, report.json and pages under INTO; media stay where they lie in the store. Text from outside is escaped.
 
-    previews go by (shot, language). The pages ask nothing from anywhere but the files beside them.
+    previews go by (shot, language). The pages ask nothing from anywhere but the files beside them; with a link_maker
+    by presigned addresses, so that a page opened by such an address itself shows them.
     """
     times_s = frame_times_s(store, film)
     report = episode_report(film, Path(request.film).name, request.episode_id, qa, episodes, models, warnings, previews, times_s)
     parquet, comma = write_table(table_of(film, [one for language in qa for one in language.reports], times_s), into)
     data = {path.name: str(path) for path in (parquet, comma)}
     data |= {"report.json": _write(into / "report.json", report.model_dump_json(indent=1) + "\n"), SCHEMA_FILE: _write(into / SCHEMA_FILE, schema())}
-    pages = {f"{one.language}/report.html": _write(into / one.language / "report.html", language_page(report, one)) for one in report.languages} | {
-        "report.html": _write(into / "report.html", overview_page(report))
-    }
-    return ReportFiles(media=dict(_media(store, qa, previews)), data=data, pages=pages)
+    media = dict(_media(store, qa, previews))
+    page_keys = {one.language: f"{one.language}/report.html" for one in report.languages}
+    named = [*media, *page_keys.values(), *(one.film for one in report.languages if one.film)]
+    links = NO_LINKS if link_maker is None else link_maker.links_to(named)
+    pages = {page_keys[one.language]: _write(into / page_keys[one.language], language_page(report, one, links)) for one in report.languages}
+    pages |= {"report.html": _write(into / "report.html", overview_page(report, links))}
+    return ReportFiles(media=media, data=data, pages=pages)
 
 
 def schema() -> str:

@@ -14,6 +14,11 @@ const RATE = (() => {
 let SHOTS = DATA.shots;
 let SHOT_BY_INDEX = new Map(SHOTS.map((shot) => [shot.i, shot]));
 
+// The signed address of a file beside this page, where the page was made with links; `dub review` serves the files itself.
+function linked(path) {
+  return (!isServed() && DATA.links && DATA.links[path]) || null;
+}
+
 function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   return fill(made, attributes, children);

@@ -25,7 +25,7 @@ function showFaces() {
   const buttons = DATA.faces.map((face) => {
     const name = faceName(face.index);
     const facts = `${face.shots.length} ${face.shots.length === 1 ? "shot" : "shots"} · ${face.mean_delta === null ? "not scored" : `mean ${signed(face.mean_delta)}`}`;
-    const picture = face.thumbnail ? el("img", { src: face.thumbnail, alt: "", loading: "lazy" }) : null;
+    const picture = face.thumbnail ? el("img", { src: linked(face.thumbnail) || face.thumbnail, alt: "", loading: "lazy" }) : null;
     const button = el("button", { type: "button", "aria-pressed": "false" }, picture, el("span", {}, name, el("small", {}, facts)));
     button.addEventListener("click", () => {
       list.person = list.person === face.index ? null : face.index;
@@ -150,6 +150,7 @@ list.addEventListener("choose", (event) => {
 
 const server = isServed() ? new ReviewServer(book) : null;
 if (server) {
+  for (const link of document.querySelectorAll("nav a[data-beside]")) link.setAttribute("href", link.dataset.beside); // not out of this review
   for (const id of ["hand-in", "load"]) byId(id).hidden = false;
   byId("hand-in").addEventListener("click", () => server.handIn());
   byId("load").addEventListener("click", () => byId("file").click());

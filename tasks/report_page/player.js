@@ -65,8 +65,8 @@ class Pair extends EventTarget {
     told.replaceChildren(text);
     if (DATA.watch) {
       const [start, end] = [this.shot.first / RATE, this.shot.end / RATE].map((seconds) => seconds.toFixed(3));
-      const name = DATA.watch.split("/").at(-1);
-      told.append(" ", el("a", { href: `${encodeURIComponent(name)}#t=${start},${end}`, target: "_blank", rel: "noopener" }, "Watch it in the film"));
+      const film = linked(DATA.watch.split("/").at(-1)) || encodeURIComponent(DATA.watch.split("/").at(-1));
+      told.append(" ", el("a", { href: `${film}#t=${start},${end}`, target: "_blank", rel: "noopener" }, "Watch it in the film"));
     }
   }
 
@@ -278,6 +278,6 @@ function mouthAt(path, frame) {
 }
 
 function previewAddress(shot, which) {
-  const version = isServed() ? `?v=${(shot.take || "").slice(0, 12)}` : "";
-  return `previews/shot-${String(shot.i).padStart(5, "0")}.${which}.mp4${version}`;
+  const path = `previews/shot-${String(shot.i).padStart(5, "0")}.${which}.mp4`;
+  return isServed() ? `${path}?v=${(shot.take || "").slice(0, 12)}` : linked(path) || path;
 }

@@ -1,6 +1,7 @@
 """The nouns: frozen records that travel between steps. Pixels and sound travel as Artifacts, never inside a record."""
 
 from infra.artifacts import Artifact
+from tasks.types.cast import Character, FaceIdentity, Voice
 from tasks.types.faces import Casting, FaceTrack, Reason, ShotFaces, SpeakingSpan
 from tasks.types.film import AudioStream, Film, Shot, ShotList, Stem
 from tasks.types.history import NO_ENTRY, HistoryEntry, InputDigests, Remake
@@ -22,6 +23,17 @@ from tasks.types.review import (
     Take,
     TakeSettings,
     Verdict,
+    VoiceScore,
+)
+from tasks.types.season import (
+    EpisodeEstimate,
+    Priority,
+    RowState,
+    SeasonEpisode,
+    SeasonEstimate,
+    SeasonRequest,
+    SeasonResult,
+    SeasonRow,
 )
 from tasks.types.trials import EpisodeGround, ShotMeasures, ShotTrial, Try
 
@@ -32,16 +44,19 @@ __all__ = [
     "AudioStream",
     "Box",
     "Casting",
+    "Character",
     "Clip",
     "Decision",
     "Decisions",
     "DubRequest",
     "DubResult",
     "DubbedEpisode",
+    "EpisodeEstimate",
     "EpisodeGround",
     "EpisodeId",
     "EpisodeQa",
     "EpisodeRequest",
+    "FaceIdentity",
     "FaceTrack",
     "Film",
     "HistoryEntry",
@@ -54,6 +69,7 @@ __all__ = [
     "PictureChecks",
     "PlanRequest",
     "Preview",
+    "Priority",
     "QaReport",
     "Rational",
     "Reason",
@@ -62,6 +78,12 @@ __all__ = [
     "RedoResult",
     "Reel",
     "Remake",
+    "RowState",
+    "SeasonEpisode",
+    "SeasonEstimate",
+    "SeasonRequest",
+    "SeasonResult",
+    "SeasonRow",
     "SelfTest",
     "Severity",
     "Shot",
@@ -78,4 +100,6 @@ __all__ = [
     "TakeSettings",
     "Try",
     "Verdict",
+    "Voice",
+    "VoiceScore",
 ]

@@ -22,6 +22,7 @@ class Film(Record):
 
     path: str  # local, absolute
     sha256: str
+    state: str = ""  # of the file at `path` before it was hashed, see infra.file_state
     timing: Artifact  # .npz: pts (num_frames,) int64 in time_base units, is_keyframe (num_frames,) bool
     time_base: Rational  # seconds per pts unit
     fps: Rational  # average for VFR

@@ -2,7 +2,7 @@
 
 from infra.artifacts import Artifact
 from tasks.types.faces import Reason
-from tasks.types.record import EpisodeId, Record
+from tasks.types.record import EpisodeId, Precision, Record
 
 
 class Models(Record):
@@ -15,6 +15,7 @@ class Models(Record):
     expert_sha256: str
     vgg_path: str | None = None  # the published scorer, when the user imported and chose it
     vgg_sha256: str | None = None
+    precision: Precision = "float32"  # of the generator
 
 
 class LipPatch(Record):

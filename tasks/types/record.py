@@ -1,7 +1,7 @@
 """What every noun is made of: frozen records, exact rates, checked names."""
 
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
@@ -12,6 +12,7 @@ def _to_fraction(value: object) -> Fraction:
 
 Rational = Annotated[Fraction, BeforeValidator(_to_fraction), PlainSerializer(str, return_type=str)]
 EpisodeId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Precision = Literal["float32", "bf16", "int8"]  # of a network's products; see wav2lip_core.precision
 BUNDLED_MODEL = "dubflow-lite"  # the weights that come with the package
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright film
 

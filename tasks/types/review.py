@@ -26,6 +26,16 @@ class SyncScore(Record):
     reason: str | None = None  # why there is no score
 
 
+class VoiceScore(Record):
+    """One face's scores against the voice that drove it, where a shot has several."""
+
+    track_id: int
+    character: str | None = None  # None: dubbed from the whole track
+    before: SyncScore = SyncScore()
+    undubbed: SyncScore = SyncScore()
+    after: SyncScore = SyncScore()
+
+
 class PictureChecks(Record):
     """How the patch sits in the picture. None where it could not be measured."""
 
@@ -90,6 +100,8 @@ class QaReport(Record):
     num_tries: int = 0
     seconds: float = 0.0
     thumbnail: Artifact | None = None
+    character: str | None = Field(default=None, exclude_if=lambda name: name is None)  # whose faces were dubbed from their own stems
+    voices: tuple[VoiceScore, ...] = Field(default=(), exclude_if=lambda voices: not voices)  # each face's own scores
 
 
 class SelfTest(Record):

@@ -1,10 +1,12 @@
 """What passes between measuring and judging: the tries at a shot, and what the film itself tells about the scorer."""
 
+from pydantic import Field
+
 from infra.artifacts import Artifact
 from tasks.types.film import Shot
 from tasks.types.lips import ShotPatches
 from tasks.types.record import Box, Record
-from tasks.types.review import Override, Person, PictureChecks, SelfTest, SyncScore, TakeSettings
+from tasks.types.review import Override, Person, PictureChecks, SelfTest, SyncScore, TakeSettings, VoiceScore
 
 
 class ShotMeasures(Record):
@@ -22,6 +24,7 @@ class ShotMeasures(Record):
     checks: PictureChecks = PictureChecks()
     evidence: Artifact | None = None  # .npz; see tasks.judge_shot
     thumbnail: Artifact | None = None
+    voices: tuple[VoiceScore, ...] = Field(default=(), exclude_if=lambda voices: not voices)  # without a cast file records stay as they were
 
 
 class Try(Record):
