@@ -1,6 +1,7 @@
 """What a run shows in Prefect's UI beside its task runs: how far it is, the QA table, and where everything lies."""
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -18,9 +19,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
+from flows import progress
 from tasks.types import DubRequest, DubResult, EpisodeRequest, QaReport
 
 logger = logging.getLogger(__name__)
+
+QUIET_S = 300.0
 
 # Percent of a run that lies behind once a stage is over; rough, for one language.
 PERCENT_AFTER = {"inspect": 3, "shots": 10, "faces": 30, "casting": 40, "sync": 65, "judge": 80, "reels": 92, "assemble": 97, "manifest": 100}
@@ -32,6 +36,7 @@ class ProgressBoard:
     def __init__(self, request: EpisodeRequest) -> None:
         self._name = request.episode_id if isinstance(request, DubRequest) else "plan"
         self._progress: UUID | None = None
+        self._quiet_until = float("-inf")
         if FlowRunContext.get() is None:
             return
         try:
@@ -45,16 +50,16 @@ class ProgressBoard:
 
     def finish(self, stage: str) -> None:
         """A stage is over."""
-        if self._progress is None or stage not in PERCENT_AFTER:
+        if self._progress is None or stage not in PERCENT_AFTER or time.monotonic() < self._quiet_until:
             return
         try:
             update_progress_artifact(artifact_id=self._progress, progress=float(PERCENT_AFTER[stage]))
         except (httpx.HTTPError, PrefectException) as error:
-            logger.warning("the progress artifact was not updated: %s", error)
+            self._leave_alone(error)
 
     def show_result(self, result: DubResult, reports: Sequence[QaReport]) -> None:
         """The QA table, a link to the report, and a page that says where the episode lies."""
-        if self._progress is None:
+        if self._progress is None or time.monotonic() < self._quiet_until:
             return
         rows = [
             {
@@ -83,6 +88,13 @@ class ProgressBoard:
             create_markdown_artifact(markdown="\n".join(lines), key=f"episode-{self._name}", description=f"Where {self._name} lies")
         except (httpx.HTTPError, PrefectException) as error:
             logger.warning("no artifacts of the result: %s", error)
+
+    def _leave_alone(self, error: Exception) -> None:
+        """The server is not asked again for a while: it costs a minute of Prefect's retries each time, and the work does not need it."""
+        if self._quiet_until == float("-inf"):
+            progress.tell(progress.Said("Prefect's server does not answer any more; work goes on without it, and counts", is_warning=True))
+        self._quiet_until = time.monotonic() + QUIET_S
+        logger.warning("the progress artifact was not updated: %s", error)
 
 
 def _progress_of_this_run(key: str) -> UUID | None:

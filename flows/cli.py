@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from flows.data_cli import add_commands
+from flows.deploy_cli import add_deploy_commands
+from flows.gc_cli import add_gc_command
+from flows.season_cli import add_season_commands
 from flows.training_cli import add_training_commands
 
 app = typer.Typer(
@@ -20,6 +23,9 @@ models_app = typer.Typer(help="The weights: list, import, verify.", no_args_is_h
 app.add_typer(models_app, name="models")
 add_commands(app, models_app)
 add_training_commands(app)
+add_gc_command(app)
+add_season_commands(app)
+add_deploy_commands(app)
 
 Episode = Annotated[str, typer.Argument(metavar="OUT/ID", help="A dubbed episode: a folder or s3:// URI.", show_default=False)]
 Film = Annotated[str, typer.Argument(metavar="FILM", help="The film: a path, file: or s3:// URI.", show_default=False)]
@@ -28,6 +34,11 @@ Original = Annotated[
     str | None, typer.Option("--original-dialogue", metavar="STEM", help="The voices as recorded, where the film's sound is not that.")
 ]
 Speaker = Annotated[str, typer.Option("--speaker", metavar="auto|only-face|FILE", help="Who speaks: found out; a shot's only face; as FILE says.")]
+Cast = Annotated[str | None, typer.Option("--cast", metavar="FILE", help="Whose face is whose: characters with pictures or tracks (TOML or JSON).")]
+Characters = Annotated[
+    list[str] | None,
+    typer.Option("--character", metavar="LANG:NAME=STEM", help="A character's own dubbed track, as in fr:ANNA=anna.wav. May be repeated."),
+]
 Work = Annotated[str | None, typer.Option("--work", metavar="FOLDER", help="Where finished steps are kept, so that a run can go on later.")]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="The weights to use; see `dub models list`.")]
 Scorer = Annotated[Literal["expert", "vgg"], typer.Option("--scorer", help="Who judges sync: the package's expert or an imported SyncNet.")]
@@ -36,6 +47,13 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Shots worked on at the same time; as many as processors if not given.")
 ]
 Runner = Annotated[Literal["threads", "processes", "dask", "ray"] | None, typer.Option("--runner", help="What runs the shots; threads if not given.")]
+IfBusy = Annotated[
+    Literal["wait", "refuse"], typer.Option("--if-busy", help="Where another run works on the episode: wait for it, or say whose it is.")
+]
+LinkHours = Annotated[
+    float | None,
+    typer.Option("--link-hours", min=0.01, max=168, metavar="N", help="On S3: the report shows and prints links that anybody may open so long."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 
 
@@ -46,6 +64,8 @@ def episode(
     audio: Audio = None,
     original_dialogue: Original = None,
     speaker: Speaker = "auto",
+    cast: Cast = None,
+    character: Characters = None,
     episode_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The episode's name; made from FILM's name if not given.")] = None,
     work: Work = None,
     model: Model = "dubflow-lite",
@@ -55,6 +75,8 @@ def episode(
     detector: Detector = None,
     workers: Workers = None,
     runner: Runner = None,
+    if_busy: IfBusy = "wait",
+    link_hours: LinkHours = None,
     wait_for_review: Annotated[
         bool,
         typer.Option("--wait-for-review", help="Pause once the report is there, until decisions.json lies beside it or come by Prefect's UI."),
@@ -69,12 +91,20 @@ def episode(
     def show(result) -> None:
         from flows.show import show_result
 
-        show_result(result)
+        show_result(result, link_hours)
 
-    fields = {"speaker": speaker, "work": work, "model": model, "scorer": scorer, "detector": detector, "original_dialogue": original_dialogue}
+    fields = {
+        "speaker": speaker,
+        "cast": cast,
+        "work": work,
+        "model": model,
+        "scorer": scorer,
+        "detector": detector,
+        "original_dialogue": original_dialogue,
+    }
     fields |= {"out": out, "episode_id": episode_id, "codec": "ffv1" if lossless else "h264", "num_workers": workers, "task_runner": runner}
-    fields |= {"review": "wait" if wait_for_review else "later", "policy": policy}
-    finish(as_json, lambda: run_flow(make_request(DubRequest, film, audio or [], **fields)), show)
+    fields |= {"review": "wait" if wait_for_review else "later", "policy": policy, "if_busy": if_busy, "link_hours": link_hours}
+    finish(as_json, lambda: run_flow(make_request(DubRequest, film, audio or [], character or [], **fields)), show)
 
 
 @app.command()
@@ -83,6 +113,8 @@ def plan(
     audio: Audio = None,
     original_dialogue: Original = None,
     speaker: Speaker = "auto",
+    cast: Cast = None,
+    character: Characters = None,
     work: Work = None,
     model: Model = "dubflow-lite",
     detector: Detector = None,
@@ -100,9 +132,9 @@ def plan(
 
         show_plan(result)
 
-    fields = {"speaker": speaker, "work": work, "model": model, "detector": detector, "original_dialogue": original_dialogue}
+    fields = {"speaker": speaker, "cast": cast, "work": work, "model": model, "detector": detector, "original_dialogue": original_dialogue}
     fields |= {"num_workers": workers, "task_runner": runner}
-    finish(as_json, lambda: run_flow(make_request(PlanRequest, film, audio or [], **fields)), show)
+    finish(as_json, lambda: run_flow(make_request(PlanRequest, film, audio or [], character or [], **fields)), show)
 
 
 @app.command()
@@ -117,6 +149,7 @@ def redo(
     work: Work = None,
     workers: Workers = None,
     runner: Runner = None,
+    if_busy: IfBusy = "wait",
     as_json: Json = False,
 ) -> None:
     """Make again what reviewers rejected, honour all else they decided, and leave every other picture as it is."""
@@ -124,6 +157,7 @@ def redo(
     from flows.run_command import finish
 
     fields = {"decisions": decisions, "model": model, "reviewer": reviewer, "work": work, "num_workers": workers, "task_runner": runner}
+    fields |= {"if_busy": if_busy}
     finish(as_json, lambda: run_redo(make_redo_request(episode, shots, **fields)), show_redo)
 
 

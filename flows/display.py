@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from flows.forecast import Forecast, in_words
-from flows.progress import STAGES, Ended, Event, Foreseen, Listener, Said, StageBegan, StageEnded
+from flows.progress import STAGES, Ended, Event, Foreseen, Listener, RowsChanged, Said, StageBegan, StageEnded
 
 MOST_RUNNING_SHOWN = 8
 
@@ -89,6 +89,8 @@ class LiveDisplay:
             from rich.text import Text
 
             self._console.print(Text(event.text, style="yellow" if event.is_warning else ""))
+            return
+        if isinstance(event, RowsChanged):
             return
         with self._lock:
             stage = self._stages.setdefault(event.stage, {"total": 0, "done": 0, "reused": 0, "failed": 0, "began": 0, "over": 0})

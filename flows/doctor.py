@@ -37,7 +37,18 @@ class Findings(Record):
 
 def examine() -> Findings:
     """Look at everything; nothing is changed but the work folder, which is made if it is not there."""
-    checks: tuple[Callable[[], list[Finding]], ...] = (_packages, _ffmpeg, _settings, _device, _weights, _detectors, _work_folder, _store, _prefect)
+    checks: tuple[Callable[[], list[Finding]], ...] = (
+        _packages,
+        _ffmpeg,
+        _settings,
+        _device,
+        _precision,
+        _weights,
+        _detectors,
+        _work_folder,
+        _store,
+        _prefect,
+    )
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -100,6 +111,17 @@ def _weights() -> list[Finding]:
         text = f"{entry.name}: {entry.title}, {entry.num_parameters / 1e6:.1f} M parameters, {entry.sha256[:12]}"
         found.append(Finding(what="weights", level="wrong" if damage else "ok", text=f"{text}: {damage}" if damage else text))
     return found
+
+
+def _precision() -> list[Finding]:
+    from wav2lip_core.precision import PrecisionError, describe_arithmetic, pick_device, pick_precision
+
+    settings = get_settings()
+    try:
+        device = pick_device(settings.device)
+        return [Finding(what="precision", level="ok", text=describe_arithmetic(pick_precision(settings.precision, device), device))]
+    except PrecisionError as error:
+        return [Finding(what="precision", level="wrong", text=str(error))]
 
 
 def _detectors() -> list[Finding]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import progress, steps
+from flows import notify, progress, steps
 from flows.publish import check_inputs_unchanged, digests_of, publish_episode
-from flows.publish_turn import publishing_turn
 from flows.steps import Call
 from flows.study import Run, Study, begin, check_partition, megapixels, study_film
 from flows.takes import Takes, dub_shots
@@ -24,7 +23,15 @@ REEL_S = 10.0  # of a long shot's pieces; no setting: where segments are cut mus
 logger = logging.getLogger(__name__)
 
 
-@flow(name="dub-episode", flow_run_name="{request.episode_id}", persist_result=False, validate_parameters=True)
+@flow(
+    name="dub-episode",
+    flow_run_name="{request.episode_id}",
+    persist_result=False,
+    validate_parameters=True,
+    on_completion=[notify.tell_finished],
+    on_failure=[notify.tell_failed],
+    on_crashed=[notify.tell_failed],
+)
 def dub_episode(request: DubRequest) -> DubResult:
     """Dub a film. Raises InputError for what the user must change, OurTroubleError for what failed here; then nothing was published."""
     with begin(request) as run:
@@ -37,30 +44,23 @@ def dub_episode(request: DubRequest) -> DubResult:
 
 
 def dub(run: Run[DubRequest]) -> DubResult:
-    """From films to a published episode, honouring all that its history of decisions settles by the moment it is published."""
+    """From films to a published episode, honouring all that its history of decisions settles; while it runs, nobody else adds to it."""
     started = time.monotonic()
+    entries = history_of(run)  # from here to the publication nothing is asked of the store: what is lost of it meanwhile costs no work
     study = study_film(run)
     inputs = digests_of(study)
-    entries = history_of(run)
-    while True:
-        settled = _with_overrides(run, entries, inputs)
-        takes = dub_shots(settled, study)
-        reels = render_reels(settled, study, takes)
-        with run.store.scratch() as folder:
-            episodes = assemble(settled, study, reels, folder)
-            check_inputs_unchanged(run, study)
-            assert run.inputs.storage is not None
-            with publishing_turn(run.inputs.storage, run.request.episode_id):
-                entries = history_of(run)
-                if _with_overrides(run, entries, inputs).request != settled.request:
-                    progress.tell(progress.Said("another review came in meanwhile; honouring it too"))
-                    continue
-                published = publish_episode(settled, run.request, study, takes, episodes, entries, folder)
-                _note_publication(run, published, entries, inputs)
-        found = {"steps": run.ledger.steps(), "num_rendered_frames": run.ledger.num_rendered_frames, "seconds": time.monotonic() - started}
-        result = published.model_copy(update=found)
-        run.board.show_result(result, takes.reports)
-        return result
+    settled = _with_overrides(run, entries, inputs)
+    takes = dub_shots(settled, study)
+    reels = render_reels(settled, study, takes)
+    with run.store.scratch() as folder:
+        episodes = assemble(settled, study, reels, folder)
+        check_inputs_unchanged(run, study)
+        published = publish_episode(settled, run.request, study, takes, episodes, entries, folder)
+        _note_publication(run, published, entries, inputs)
+    found = {"steps": run.ledger.steps(), "num_rendered_frames": run.ledger.num_rendered_frames, "seconds": time.monotonic() - started}
+    result = published.model_copy(update=found)
+    run.board.show_result(result, takes.reports)
+    return result
 
 
 def history_of(run: Run[DubRequest]) -> tuple[HistoryEntry, ...]:
@@ -83,6 +83,8 @@ def _note_publication(run: Run[DubRequest], result: DubResult, entries: Sequence
     assert storage is not None
     if not entries:
         return
+    assert run.lease is not None
+    run.lease.fence.check()
     outputs = {episode.output: episode.sha256 for episode in result.episodes}
     last = next((entry for entry in reversed(entries) if entry.kind == "published"), None)
     if last is None or last.outputs != outputs:

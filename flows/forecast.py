@@ -19,6 +19,8 @@ FIRST_GUESS = {
     "shots": 0.008,
     "faces": 0.06,
     "casting": 0.01,
+    "mix": 0.01,
+    "who": 0.02,
     "sync": 0.06,
     "judge": 0.02,
     "check": 0.02,

@@ -33,6 +33,10 @@ class Ledger:
         names = sorted({step for step, _ in self._tally})
         return {step: StepCount(made=self._tally[step, "made"], reused=self._tally[step, "reused"]) for step in names}
 
+    def seconds(self) -> dict[str, float]:
+        """Per stage: seconds spent on what was made in this run, all workers together."""
+        return {stage: sum(work.seconds for work in done) for stage, done in self._work.items()}
+
     def remember(self, work_folder: Path) -> None:
         """Add what this run measured to the work folder's rates."""
         rates = Rates.load(work_folder)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from infra import settings
 from infra.errors import OurTroubleError
+from infra.storage_keys import redact
 
 START_TIMEOUT_S = 120.0  # the first start makes the database; on a busy machine it takes a while
 STOP_TIMEOUT_S = 8.0
 QUEUE_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 5.0  # of a server that is said to be running
 _POLL_S = 0.1
 
 
@@ -80,10 +82,14 @@ def serving(work_folder: Path) -> Iterator[LocalServer]:
 
 @contextmanager
 def serving_unless_configured(work_folder: Path) -> Iterator[LocalServer | None]:
-    """As serving(), but nothing is started where the user names a server of their own (PREFECT_API_URL or a Prefect profile)."""
+    """As serving(), but nothing is started where the user names a server of their own (PREFECT_API_URL or a Prefect profile).
+
+    Raises OurTroubleError at once where that one does not answer: Prefect itself would try for minutes.
+    """
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
+    if where := PREFECT_API_URL.value():
+        _refuse_silent(where)
         yield None
         return
     with serving(work_folder) as server:
@@ -104,13 +110,26 @@ def talking_to(api_url: str) -> Iterator[None]:
             send_what_is_queued()
 
 
-def send_what_is_queued() -> None:
-    """Give Prefect's queued task states and logs to the server, as long as it is there."""
+def send_what_is_queued() -> bool:
+    """Give Prefect's queued task states and logs to the server. False: it did not take them in time."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    EventsWorker.drain_all(timeout=QUEUE_TIMEOUT_S)
-    APILogWorker.drain_all(timeout=QUEUE_TIMEOUT_S)
+    ends = [worker.drain_all(timeout=QUEUE_TIMEOUT_S) for worker in (EventsWorker, APILogWorker)]
+    return not any(isinstance(end, tuple) and end[1] for end in ends)
+
+
+def _refuse_silent(api_url: str) -> None:
+    """Whether anything answers; who we are, and whether it is wanted, comes later."""
+    import httpx
+
+    try:
+        httpx.get(f"{api_url.rstrip('/')}/health", timeout=ANSWER_TIMEOUT_S, verify=False)
+    except httpx.HTTPError as error:
+        raise OurTroubleError(
+            f"Prefect's server at {redact(api_url)} does not answer ({type(error).__name__}). Is it running, and is PREFECT_API_URL right? "
+            "Without PREFECT_API_URL a run starts a server of its own."
+        ) from None
 
 
 def _answers(api_url: str) -> bool:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from infra.errors import InputError
 from infra.storage_keys import redact
-from tasks.types import EpisodeRequest
+from tasks.types import DubRequest, EpisodeRequest
 
 RequestT = TypeVar("RequestT", bound=EpisodeRequest)
 
@@ -20,8 +20,8 @@ _RULES = {
 }
 
 
-def make_request(kind: type[RequestT], film: str, audio: Sequence[str], **fields: object) -> RequestT:
-    """The request as a record. audio: LANG=TRACK texts; a missing episode_id is made from the film's name.
+def make_request(kind: type[RequestT], film: str, audio: Sequence[str], characters: Sequence[str] = (), **fields: object) -> RequestT:
+    """The request as a record. audio: LANG=TRACK texts; characters: LANG:NAME=STEM; a missing episode_id is made from the film's name.
 
     Raises one InputError with all that is wrong.
     """
@@ -35,20 +35,40 @@ def make_request(kind: type[RequestT], film: str, audio: Sequence[str], **fields
             problems.append(f"--audio {redact(text)}: {language} is given twice.")
         else:
             tracks[language] = track
+    stems = _stems_of(characters, problems)
+    if issubclass(kind, DubRequest) and not (audio or characters):
+        problems.append(f"--audio: {_RULES['audio']}.")
     if "episode_id" in fields and fields["episode_id"] is None:
         fields["episode_id"] = id_of_film(film)
         if not fields["episode_id"]:
             problems.append("No episode id can be made from the film's name; give one with --id.")
             fields["episode_id"] = "none"
     try:
-        request = kind.model_validate({"film": film, "audio": tracks, **fields})
+        request = kind.model_validate({"film": film, "audio": tracks, "stems": stems, **fields})
     except ValidationError as error:
         known = {"audio"} if problems else set()
-        problems += [_in_words(item) for item in error.errors(include_url=False, include_context=False) if item["loc"][0] not in known]
+        found = (item for item in error.errors(include_url=False, include_context=False) if item["loc"])  # none: it has no dub, which was said above
+        problems += [_in_words(item) for item in found if item["loc"][0] not in known]
         raise all_of(problems) from None
     if problems:
         raise all_of(problems)
     return request
+
+
+def _stems_of(characters: Sequence[str], problems: list[str]) -> dict[str, dict[str, str]]:
+    """language -> character -> track."""
+    stems: dict[str, dict[str, str]] = {}
+    for text in characters:
+        who, equals, track = text.partition("=")
+        language, colon, name = who.partition(":")
+        name = name.strip()
+        if not (re.fullmatch(r"[\w./-]{1,64}", language) and colon and name and equals and track):
+            problems.append(f"--character {redact(text)}: write LANG:NAME=STEM, as in fr:ANNA=anna-french.wav.")
+        elif name in stems.get(language, {}):
+            problems.append(f"--character {redact(text)}: {language}:{name} is given twice.")
+        else:
+            stems.setdefault(language, {})[name] = track
+    return stems
 
 
 def id_of_film(film: str) -> str:

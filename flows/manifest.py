@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.request_checks import Inputs
-from flows.study import Run
+from flows.study import Run, Study
 from flows.takes import Takes
-from infra.durable import sha256_of_file
 from infra.errors import InputError
+from infra.sources import digest_of
 from infra.storage import Storage
 from infra.storage_keys import FolderLocation, parse_location
 from tasks.decisions import TakeInFilm
@@ -34,6 +35,8 @@ class _Inputs(_Loose):
     film: _Input
     audio: dict[str, _Input]
     original_dialogue: _Input | None = None
+    cast: dict[str, str] = Field(default_factory=dict)  # sha256 of the cast file and its pictures, by name
+    stems: dict[str, dict[str, _Input]] = Field(default_factory=dict)  # language -> character
 
 
 class _Parameters(_Loose):
@@ -97,6 +100,18 @@ def record_review(run: Run[DubRequest], asked: DubRequest, takes: Takes, entries
     }
 
 
+def record_cast(run: Run[DubRequest], study: Study) -> dict[str, Any]:
+    """The manifest's inputs of a run with a cast file: digests, and whose face is whose, by shot and track."""
+    if run.inputs.cast is None:
+        return {}
+    who = study.characters.who
+    return {
+        "cast": run.inputs.cast.digests,
+        "stems": {language: {name: {"sha256": stem.sha256} for name, stem in own.items()} for language, own in study.stems.items()},
+        "faces": {str(shot): {str(each.track_id): each.character for each in found} for shot, found in who.items() if found},
+    }
+
+
 def absolute(request: DubRequest, run: Run[DubRequest]) -> DubRequest:
     """The request, fit for another folder and another day: paths absolute, the detector and the work folder by name."""
     fields: dict[str, object] = {
@@ -105,9 +120,12 @@ def absolute(request: DubRequest, run: Run[DubRequest]) -> DubRequest:
         "original_dialogue": None if request.original_dialogue is None else _absolute(request.original_dialogue),
         "speaker": request.speaker if request.speaker in ("auto", "only-face") else _absolute(request.speaker),
         "policy": None if request.policy is None else _absolute(request.policy),
+        "cast": None if request.cast is None else _absolute(request.cast),
+        "stems": {language: {name: _absolute(track) for name, track in own.items()} for language, own in request.stems.items()},
         "out": _absolute(request.out),
         "work": str(run.work_folder),
         "detector": run.inputs.detector[0],
+        "precision": run.inputs.models.precision,
     }
     return request.model_copy(update=fields)
 
@@ -154,8 +172,12 @@ def _changes(recorded: Recorded, inputs: Inputs) -> Iterator[str]:
     files |= {path: recorded.inputs.audio[language].sha256 for language, path in inputs.audio.items() if language in recorded.inputs.audio}
     if inputs.original_dialogue is not None and recorded.inputs.original_dialogue is not None:
         files[inputs.original_dialogue] = recorded.inputs.original_dialogue.sha256
+    if inputs.cast is not None:
+        files |= {path: own[name].sha256 for language, own in recorded.inputs.stems.items() for name, path in _stems_of(inputs, language, own)}
+    if (inputs.cast.digests if inputs.cast else {}) != recorded.inputs.cast:
+        yield "the cast file or a picture that it names is another one now"
     for path, sha256 in files.items():
-        if (now := sha256_of_file(path)) != sha256:
+        if (now := digest_of(path)) != sha256:
             yield f"{path} is another file now: {now[:12]}, not {sha256[:12]}"
     casting = {str(index): track for index, track in (inputs.casting or {}).items()}
     if casting != recorded.parameters.casting:
@@ -173,6 +195,11 @@ def _changes(recorded: Recorded, inputs: Inputs) -> Iterator[str]:
         yield f"the verdict policy is {inputs.policy.name} {inputs.policy.version} ({inputs.policy.sha256[:12]}) now, not {then}"
     if (now := detector_digest(*inputs.detector)) != recorded.detector.sha256:
         yield f"the face detector {inputs.detector[0]} is another one now: {now[:12]}, not {recorded.detector.sha256[:12]}"
+
+
+def _stems_of(inputs: Inputs, language: str, recorded: dict[str, _Input]) -> Iterator[tuple[str, Path]]:
+    own = {} if inputs.cast is None else inputs.cast.stems.get(language, {})
+    return ((name, path) for name, path in own.items() if name in recorded)
 
 
 def _absolute(text: str) -> str:

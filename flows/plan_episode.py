@@ -8,7 +8,8 @@ from flows.study import Run, Study, begin, megapixels, study_film
 from infra.settings import get_settings
 from tasks.listen import is_heard
 from tasks.timecode import timecode_of
-from tasks.types import Box, PlanRequest, Record, Shot
+from tasks.types import Box, Casting, PlanRequest, Record, Shot
+from tasks.voices import stem_of
 
 
 class PlannedFace(Record):
@@ -20,6 +21,8 @@ class PlannedFace(Record):
     unusable_reason: str | None
     speaks: bool
     margin: float | None  # how well its lips fit the original voice
+    character: str | None = None  # whose face it is, by the cast file
+    likeness: float | None = None  # to that character, or to the likeliest one where nobody can tell
 
 
 class PlannedShot(Record):
@@ -67,12 +70,12 @@ def plan_episode(request: PlanRequest) -> Plan:
 
 def _planned(run: Run[PlanRequest], study: Study, shot: Shot) -> PlannedShot:
     faces, casting, trouble = study.faces.get(shot.index), study.castings.get(shot.index), study.troubles.get(shot.index)
-    spans = casting.spans if casting else ()
-    speakers = {span.track_id for span in spans}
-    would_sync = {
-        language: any(_anybody_is_heard(run, study, language, span.first_frame, span.end_frame) for span in spans)
-        for language in study.dubs or ("*",)
-    }
+    languages = study.dubs or ("*",)
+    of_language = {language: study.casting_of((shot.index, language)) for language in languages if casting}
+    speakers = {span.track_id for each in of_language.values() for span in each.spans}
+    would_sync = {language: language in of_language and _would_sync(run, study, of_language[language], language) for language in languages}
+    casting = next(iter(of_language.values()), None)
+    who = {each.track_id: each for each in study.characters.who.get(shot.index, ())}
     if trouble is not None:
         reason = f"failed: {trouble}"
     elif casting is not None and casting.reason is not None:
@@ -95,6 +98,8 @@ def _planned(run: Run[PlanRequest], study: Study, shot: Shot) -> PlannedShot:
                 unusable_reason=track.unusable_reason,
                 speaks=track.track_id in speakers,
                 margin=casting.margins.get(track.track_id) if casting else None,
+                character=who[track.track_id].character if track.track_id in who else None,
+                likeness=who[track.track_id].likeness if track.track_id in who else None,
             )
             for track in (faces.tracks if faces else ())
         ),
@@ -104,23 +109,32 @@ def _planned(run: Run[PlanRequest], study: Study, shot: Shot) -> PlannedShot:
     )
 
 
-def _anybody_is_heard(run: Run[PlanRequest], study: Study, language: str, first: int, end: int) -> bool:
-    """Whether the mouth would move: a voice in either language, or no dub to ask."""
+def _would_sync(run: Run[PlanRequest], study: Study, casting: Casting, language: str) -> bool:
+    """Whether a mouth would move: a voice in either language, or no dub to ask."""
     if language not in study.dubs:
-        return True
-    voices = [study.dubs[language], *([study.original] if study.original else [])]
-    return any(is_heard(run.store, study.film, voice, first, end) for voice in voices)
+        return bool(casting.spans)
+    voices = study.voices_of((casting.shot_index, language))
+    original = [study.original] if study.original else []
+    return any(
+        is_heard(run.store, study.film, heard, span.first_frame, span.end_frame)
+        for span in casting.spans
+        for heard in (stem_of(voices, span.track_id, study.dubs[language]), *original)
+    )
 
 
 def _estimate(run: Run[PlanRequest], study: Study, shots: tuple[PlannedShot, ...]) -> tuple[float, bool]:
     """(seconds of the steps that a dub adds, whether all their rates were measured here)."""
     rates = Rates.load(run.work_folder)
     num_languages = max(1, len(study.dubs))
-    cast = {index: sum(span.end_frame - span.first_frame for span in casting.spans) for index, casting in study.castings.items()}
-    frames = sum(cast[shot.shot] for shot in shots for is_synced in shot.would_sync.values() if is_synced)
+    frames = sum(_num_frames(study, shot.shot, language) for shot in shots for language, is_synced in shot.would_sync.items() if is_synced)
     pixels = megapixels(study.film) * num_languages
     work = {"sync": frames, "judge": frames, "reels": pixels, "assemble": pixels}
     num_workers = run.request.num_workers or get_settings().num_workers
     spread = {"sync": len(shots), "judge": len(shots), "reels": num_languages, "assemble": num_languages}
     seconds = sum(rates.seconds_per_unit(stage) * units / min(num_workers, max(1, spread[stage])) for stage, units in work.items())
     return seconds, all(rates.is_measured(stage) for stage in work)
+
+
+def _num_frames(study: Study, index: int, language: str) -> int:
+    """Faces to be generated."""
+    return sum(span.end_frame - span.first_frame for span in study.casting_of((index, language)).spans)

@@ -6,13 +6,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tasks.types import SeasonRow
+
 STAGES = (
     "inspect",
     "original",
     "stems",
     "shots",
+    "mix",
     "faces",
     "casting",
+    "who",
     "sync",
     "judge",
     "check",
@@ -78,7 +82,14 @@ class Said:
     is_warning: bool = False
 
 
-Event = Foreseen | StageBegan | Began | Ended | StageEnded | Said
+@dataclass(frozen=True)
+class RowsChanged:
+    """Rows of a season's table stand otherwise now."""
+
+    rows: tuple[SeasonRow, ...]
+
+
+Event = Foreseen | StageBegan | Began | Ended | StageEnded | Said | RowsChanged
 
 
 class Listener(Protocol):
@@ -95,6 +106,11 @@ def tell(event: Event) -> None:
     listener = _listener.get()
     if listener is not None:
         listener.hear(event)
+
+
+def listener() -> Listener | None:
+    """Who listens in this context."""
+    return _listener.get()
 
 
 @contextmanager

@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import steps
-from flows.manifest import MANIFEST, record_review
+from flows.manifest import MANIFEST, record_cast, record_review
 from flows.previews import make_previews
 from flows.steps import Call
 from flows.study import Run, Study
 from flows.takes import Takes
+from flows.work_store import pin_episode
 from infra import ffmpeg
 from infra.durable import sha256_of_file
-from infra.errors import InputError
+from infra.file_state import changed
+from infra.settings import get_settings
+from infra.sources import pinned_object
 from infra.storage import Storage
 from infra.storage_keys import redact
 from tasks.hand_over import HandOverFiles
 from tasks.model_shelf import detector_digest
+from tasks.page_links import LinkMaker
 from tasks.report_data import PREVIEWS
 from tasks.settled import standing_of
 from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests
@@ -43,11 +47,11 @@ _PACKAGES = (
 
 def check_inputs_unchanged(run: Run, study: Study) -> None:
     """Film and dubs are still the bytes that were inspected. Raises InputError: a half-old, half-new episode is never published."""
-    for path, sha256 in ((study.film.path, study.film.sha256), *((dub.path, dub.sha256) for dub in study.dubs.values())):
-        if not Path(path).is_file() or sha256_of_file(Path(path)) != sha256:
-            raise InputError(
-                f"{path} was changed or removed while it was being dubbed; nothing was published. Run the same command again when it is final."
-            )
+    stems = [stem for own in study.stems.values() for stem in own.values()]
+    for path, sha256 in ((study.film.path, study.film.sha256), *((dub.path, dub.sha256) for dub in (*study.dubs.values(), *stems))):
+        if pinned_object(path) is None and (not Path(path).is_file() or sha256_of_file(Path(path)) != sha256):
+            raise changed(path)
+    run.sources.check_objects()
 
 
 def publish_episode(
@@ -65,6 +69,7 @@ def publish_episode(
     """
     request, storage = run.request, run.inputs.storage
     assert storage is not None
+    assert run.lease is not None
     warnings = (*study.warnings, *(f"{episode.language}: {text}" for episode in episodes for text in episode.warnings))
     files: ReportFiles = run.one(
         steps.REPORT,
@@ -77,6 +82,7 @@ def publish_episode(
         models=run.inputs.models,
         warnings=warnings,
         into=folder,
+        link_maker=link_maker_of(request, storage),
     )
     local = {episode.output: folder / episode.output for episode in episodes}
     local |= {key: Path(path) for key, path in files.data.items()}
@@ -97,12 +103,16 @@ def publish_episode(
     described = describe_run(run, study, takes, media | local | pages, warnings) | record_review(run, asked, takes, history)
     manifest.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     prefix = f"{request.episode_id}/"
+    pin_episode(run.store, request.out, prefix + MANIFEST, manifest)
+    fence = run.lease.fence
+    run.lease.begin_publishing()
     storage.delete(prefix + MANIFEST)  # of an earlier run: it would vouch for files that are being replaced
     _publish_media(run, storage, prefix, media)
     for files_of_stage in (local, pages):  # a page that can be read finds all that it shows
-        run.all_of(steps.PUBLISH, [Call({"storage": storage, "path": path, "key": prefix + key}) for key, path in files_of_stage.items()])
-    _remove_old_media(storage, prefix, study.dubs, media)
-    run.one(steps.MANIFEST, storage=storage, path=manifest, key=prefix + MANIFEST)
+        calls = [Call({"storage": storage, "path": path, "key": prefix + key, "fence": fence}) for key, path in files_of_stage.items()]
+        run.all_of(steps.PUBLISH, calls)
+    _remove_old_media(run, storage, prefix, study.dubs, media)
+    run.one(steps.MANIFEST, storage=storage, path=manifest, key=prefix + MANIFEST, fence=fence)
     return DubResult(
         episode_id=request.episode_id,
         num_shots=len(study.shots),
@@ -113,7 +123,14 @@ def publish_episode(
         verdicts={verdict: sum(report.verdict == verdict for report in takes.reports) for verdict in VERDICTS},
         steps={},
         warnings=warnings,
+        left_out=study.left_out,
     )
+
+
+def link_maker_of(request: DubRequest, storage: Storage) -> LinkMaker | None:
+    """What makes presigned links for the report, where they were asked for."""
+    hours = request.link_hours or get_settings().link_hours
+    return None if hours is None else LinkMaker(storage, f"{request.episode_id}/", hours)
 
 
 def _publish_media(run: Run[DubRequest], storage: Storage, prefix: str, media: dict[str, Path]) -> None:
@@ -121,14 +138,18 @@ def _publish_media(run: Run[DubRequest], storage: Storage, prefix: str, media: d
     keys = sorted(media)
     batches = [keys[first : first + MEDIA_PER_BATCH] for first in range(0, len(keys), MEDIA_PER_BATCH)]
     paths = [{prefix + key: media[key] for key in batch} for batch in batches]
-    run.all_of(steps.PUBLISH_MEDIA, [Call({"storage": storage, "paths": batch, "first_key": next(iter(batch))}, len(batch)) for batch in paths])
+    assert run.lease is not None
+    common = {"storage": storage, "fence": run.lease.fence}
+    run.all_of(steps.PUBLISH_MEDIA, [Call(common | {"paths": batch, "first_key": next(iter(batch))}, len(batch)) for batch in paths])
 
 
-def _remove_old_media(storage: Storage, prefix: str, languages: Iterable[str], media: dict[str, Path]) -> None:
+def _remove_old_media(run: Run, storage: Storage, prefix: str, languages: Iterable[str], media: dict[str, Path]) -> None:
     """Previews of an earlier run that no page shows any more."""
+    assert run.lease is not None
     for language in languages:
         for key in storage.list(f"{prefix}{language}/{PREVIEWS}/"):
             if key.removeprefix(prefix) not in media:
+                run.lease.fence.check()
                 storage.delete(key)
 
 
@@ -139,6 +160,7 @@ def digests_of(study: Study) -> InputDigests:
 
 def describe_run(run: Run[DubRequest], study: Study, takes: Takes, local: dict[str, Path], warnings: Sequence[str]) -> dict[str, object]:
     """The manifest: digests of all that went in and came out, and what else the result depends on."""
+    assert run.lease is not None
     request, film = run.request, study.film
     name, weights = run.inputs.detector
     return {
@@ -147,7 +169,11 @@ def describe_run(run: Run[DubRequest], study: Study, takes: Takes, local: dict[s
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": {
             "film": {"from": redact(request.film), "sha256": film.sha256, "num_frames": film.num_frames, "fps": str(film.fps)},
-            "audio": {language: {"from": redact(request.audio[language]), "sha256": dub.sha256} for language, dub in study.dubs.items()},
+            "audio": {
+                language: {"from": redact(request.audio.get(language, "the sum of its character stems")), "sha256": dub.sha256}
+                for language, dub in study.dubs.items()
+            },
+            **record_cast(run, study),
             "original_dialogue": _original(run, study),
         },
         "parameters": request.model_dump(mode="json", include={"speaker", "model", "scorer", "codec"})
@@ -161,6 +187,17 @@ def describe_run(run: Run[DubRequest], study: Study, takes: Takes, local: dict[s
         ],
         "outputs": {key: {"sha256": sha256_of_file(path), "num_bytes": path.stat().st_size} for key, path in local.items()},
         "warnings": list(warnings),
+        "left_out": study.left_out,
+        "qa": {
+            language: {verdict: sum(report.verdict == verdict for report in qa.reports) for verdict in VERDICTS}
+            for language, qa in takes.episodes.items()
+        },
+        "work": {
+            "steps": {step: count.model_dump() for step, count in run.ledger.steps().items()},
+            "num_rendered_frames": run.ledger.num_rendered_frames,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in run.ledger.seconds().items()},
+        },
+        "lease": run.lease.in_words(),
         "versions": versions(),
     }
 

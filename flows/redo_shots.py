@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import progress
+from flows import notify, progress
 from flows.dub_episode import dub
 from flows.make_request import all_of
 from flows.manifest import Recorded, check_unchanged, read_recorded
@@ -27,21 +27,42 @@ DECISIONS = "decisions.json"
 Handed = tuple[Decisions, tuple[str, ...], str]  # a review, what in it could not be read, what to call it
 
 
-@flow(name="redo-shots", flow_run_name="redo {request.episode_id}", persist_result=False, validate_parameters=True)
+@flow(
+    name="redo-shots",
+    flow_run_name="redo {request.episode_id}",
+    persist_result=False,
+    validate_parameters=True,
+    on_completion=[notify.tell_finished],
+    on_failure=[notify.tell_failed],
+    on_crashed=[notify.tell_failed],
+)
 def redo_shots(request: RedoRequest) -> RedoResult:
     """Make touched shots again. Raises InputError for what the user must change (then nothing was written), OurTroubleError for what failed here."""
     storage = open_storage(request.out)
-    recorded = read_recorded(storage, request.episode_id)
-    with begin(request_of(recorded, request)) as run:
+    before = read_recorded(storage, request.episode_id)
+    with begin(request_of(before, request)) as run:
+        recorded = recorded_now(storage, before, request)
         handed = find_decisions(storage, request, run.work_folder)
         return redo(run, recorded, handed, request)
 
 
 def request_of(recorded: Recorded, request: RedoRequest) -> DubRequest:
     """The episode's own request, to be run where it lies now."""
-    fields = {"out": request.out, "episode_id": request.episode_id, "model": recorded.models.name, "review": "later"}
+    fields = {"out": request.out, "episode_id": request.episode_id, "model": recorded.models.name, "review": "later", "if_busy": request.if_busy}
+    fields["precision"] = recorded.request.precision or "float32"  # before there was a choice
     fields |= {name: value for name in ("work", "num_workers", "task_runner") if (value := getattr(request, name)) is not None}
     return recorded.request.model_copy(update=fields)
+
+
+def recorded_now(storage: Storage, before: Recorded, request: RedoRequest) -> Recorded:
+    """The episode as it is published once nobody else works on it any more. Raises InputError when another request made it meanwhile."""
+    now = read_recorded(storage, before.episode_id)
+    how = {"work", "num_workers", "task_runner"}  # which change nothing in the film
+    if request_of(now, request).model_dump(exclude=how) != request_of(before, request).model_dump(exclude=how):
+        raise InputError(
+            f"Episode {before.episode_id} was dubbed anew with other settings meanwhile. Nothing was done; look at it, and decide again."
+        )
+    return now
 
 
 def find_decisions(storage: Storage, request: RedoRequest, work_folder: Path) -> Handed | None:

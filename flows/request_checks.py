@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flows.cast_inputs import CastInputs, gather_cast
+from flows.disk_check import fetch_if_room
+from flows.dub_tracks import gather_tracks
 from flows.make_request import all_of
 from flows.work_folder import work_folder_of
 from infra.errors import InputError
 from infra.settings import get_settings
+from infra.sources import find_source
 from infra.storage import Storage, fetch, open_storage
 from infra.storage_keys import FolderLocation, parse_location, redact
 from tasks.choose_speaker import read_casting_file
 from tasks.model_shelf import pin_models
 from tasks.policy import Policy, read_policy
-from tasks.prepare_stem import check_language
 from tasks.types import DubRequest, EpisodeRequest, Models
 
 ResultT = TypeVar("ResultT")
@@ -25,7 +28,7 @@ ResultT = TypeVar("ResultT")
 class Inputs:
     """Everything a request names, at hand: local paths, pinned models, the store that the episode goes to."""
 
-    film: Path
+    film: str  # a local path, or an object in a bucket in its present version, see infra.sources
     audio: dict[str, Path]
     original_dialogue: Path | None
     casting: dict[int, int | None] | None  # of a casting file
@@ -33,7 +36,9 @@ class Inputs:
     detector: tuple[str, str | None]  # name, weights
     storage: Storage | None  # None: nothing is to be published
     policy: Policy | None = None  # of a dub
+    left_out: dict[str, str] = field(default_factory=dict)  # languages whose track is of no use -> why; only where the request allows it
     other_models: dict[str, Models] = field(default_factory=dict)  # by name: what the policy's ladder and the reviewers ask for
+    cast: CastInputs | None = None  # of a cast file, with the characters' own tracks
 
 
 def gather_inputs(request: EpisodeRequest) -> Inputs:
@@ -48,9 +53,7 @@ def gather_inputs(request: EpisodeRequest) -> Inputs:
             return None
 
     into = attempt(lambda: work_folder_of(request) / "inputs")
-    for language in request.audio:
-        attempt(lambda tag=language: check_language(tag))
-    models = attempt(lambda: pin_models(get_settings().models_folder, request.model, request.scorer))
+    models = attempt(lambda: pin_models(get_settings().models_folder, request.model, request.scorer, request.precision))
     detector = attempt(lambda: choose_detector(request.detector))
     storage = None
     if isinstance(request, DubRequest):
@@ -60,21 +63,20 @@ def gather_inputs(request: EpisodeRequest) -> Inputs:
         raise all_of(problems)
 
     def local(text: str) -> Path | None:
-        return attempt(lambda: fetch(text, into))
+        return attempt(lambda: fetch_if_room(text, into))
 
-    film = local(request.film)
-    audio = {language: local(track) for language, track in request.audio.items()}
+    film = attempt(lambda: find_source(request.film, into))
+    audio, left_out = gather_tracks(request, into, problems)
     stem = None if request.original_dialogue is None else local(request.original_dialogue)
     named = None if request.speaker in ("auto", "only-face") else local(request.speaker)
     casting = None if named is None else attempt(lambda: read_casting_file(named))
+    cast = gather_cast(request, into, detector, attempt)
     if problems:
         raise all_of(problems)
     assert film is not None
     assert models is not None
     assert detector is not None
-    return Inputs(
-        film, {language: path for language, path in audio.items() if path is not None}, stem, casting, models, detector, storage, policy, other_models
-    )
+    return Inputs(film, audio, stem, casting, models, detector, storage, policy, left_out, other_models, cast)
 
 
 def _policy_of(request: EpisodeRequest, into: Path | None, attempt: Callable[[Callable[[], Any]], Any]) -> tuple[Policy | None, dict[str, Models]]:
@@ -84,7 +86,7 @@ def _policy_of(request: EpisodeRequest, into: Path | None, attempt: Callable[[Ca
     file = request.policy
     policy = attempt(lambda: read_policy(None if file is None else fetch(file, into)))
     names = dict.fromkeys([*(policy.model_names if policy else ()), *(each.model for each in request.overrides if each.model)])
-    found = {name: attempt(lambda name=name: pin_models(get_settings().models_folder, name, request.scorer)) for name in names}
+    found = {name: attempt(lambda name=name: pin_models(get_settings().models_folder, name, request.scorer, request.precision)) for name in names}
     return policy, {name: models for name, models in found.items() if models is not None}
 
 
@@ -105,7 +107,7 @@ def choose_detector(name: str | None) -> tuple[str, str | None]:
 
 def _checked_storage(request: DubRequest) -> Storage:
     """OUT as a storage that answers. OUT/ID must not hold an input, and OUT must not lie in one: inputs are never written to."""
-    for text in (request.film, *request.audio.values(), *([request.original_dialogue] if request.original_dialogue else [])):
+    for text in _named(request):
         _refuse_overlap(request, text)
     location = parse_location(request.out)
     if isinstance(location, FolderLocation):
@@ -113,6 +115,12 @@ def _checked_storage(request: DubRequest) -> Storage:
     storage = open_storage(request.out)
     storage.exists(f"{request.episode_id}/manifest.json")  # a bucket that is missing or closed is told now, not after the work
     return storage
+
+
+def _named(request: DubRequest) -> list[str]:
+    """Every file that the request names."""
+    beside = [text for text in (request.original_dialogue, request.cast) if text is not None]
+    return [request.film, *request.audio.values(), *beside, *(track for tracks in request.stems.values() for track in tracks.values())]
 
 
 def _refuse_closed_folder(out: Path) -> None:

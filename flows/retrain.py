@@ -11,7 +11,7 @@ from typing import Any, Literal
 from prefect import Task, flow
 from pydantic import Field
 
-from flows import progress
+from flows import notify, progress
 from flows.promotion_board import show_decision
 from flows.redo_after import Redone, redo_episodes
 from flows.retrain_steps import GOLDEN, MEASURE, PREPARE, TRAIN
@@ -76,7 +76,15 @@ class Question:
     drops: tuple[Drop, ...]
 
 
-@flow(name="retrain", flow_run_name="retrain {recipe}", persist_result=False, validate_parameters=True)
+@flow(
+    name="retrain",
+    flow_run_name="retrain {recipe}",
+    persist_result=False,
+    validate_parameters=True,
+    on_completion=[notify.tell_finished],
+    on_failure=[notify.tell_failed],
+    on_crashed=[notify.tell_failed],
+)
 def retrain(
     drop: str | None = None,
     recipe: str = "generator_lite",

@@ -16,9 +16,9 @@ from prefect.flow_runs import pause_flow_run, resume_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows import progress
+from flows import notify, progress
 from flows.manifest import read_recorded
-from flows.redo_shots import DECISIONS, redo, request_of
+from flows.redo_shots import DECISIONS, recorded_now, redo, request_of
 from flows.study import begin
 from infra.errors import DubflowError, InputError
 from infra.storage import Storage, open_storage
@@ -66,6 +66,7 @@ def _wait_for_review(request: DubRequest, published: DubResult) -> Review:
     asked = Review.with_initial_data(
         description=f"The report is at `{published.report}`. Paste the decisions of its `decisions.json`.", episode_id=request.episode_id
     )
+    notify.tell_waiting(published)
     with _watching(storage, key, context.flow_run.id):
         try:
             review = pause_flow_run(wait_for_input=asked, timeout=WAIT_S, poll_interval=POLL_S)
@@ -77,11 +78,11 @@ def _wait_for_review(request: DubRequest, published: DubResult) -> Review:
 
 def _apply(request: DubRequest, review: Review) -> RedoResult:
     storage = open_storage(request.out)
-    recorded = read_recorded(storage, request.episode_id)
+    before = read_recorded(storage, request.episode_id)
     asked = RedoRequest(out=request.out, episode_id=request.episode_id, work=request.work)
     decisions = Decisions(episode_id=review.episode_id, reviewer=review.reviewer, decisions=tuple(review.decisions))
-    with begin(request_of(recorded, asked)) as run:
-        return redo(run, recorded, (decisions, (), "the review"), asked)
+    with begin(request_of(before, asked)) as run:
+        return redo(run, recorded_now(storage, before, asked), (decisions, (), "the review"), asked)
 
 
 @contextmanager

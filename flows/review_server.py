@@ -23,7 +23,7 @@ from infra.folder_storage import FolderStorage
 from infra.storage import Storage
 from infra.storage_keys import check_key
 from tasks.decisions import TakeInFilm, check_decisions, parse_decisions
-from tasks.render_pages import REVIEW_MARK
+from tasks.render_pages import REVIEW_MARK, overview_page
 from tasks.report_data import EpisodeReport
 
 logger = logging.getLogger(__name__)
@@ -201,6 +201,8 @@ async def _file(request: Request) -> Response:
         return PlainTextResponse("There is no such file in this report.", 404)
     if name == "report.html" and len(review.report().languages) == 1:
         return RedirectResponse(f"/{request.app.state.token}/{review.report().languages[0].language}/report.html")
+    if name == "report.html":  # made anew: the published one may lead to presigned links, out of this review
+        return Response(overview_page(review.report()), media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
     if name.endswith("/report.html"):
         page = (await run_in_threadpool(review.storage.read_bytes, key)).decode()
         marked = page.replace(REVIEW_MARK, REVIEW_MARK.replace('content=""', f'content="/{request.app.state.token}/api"'), 1)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
@@ -15,18 +17,26 @@ from infra import settings
 from infra.errors import InputError, OurTroubleError
 from tasks.types import DubRequest, EpisodeRequest, PlanRequest
 
+if TYPE_CHECKING:
+    from flows.display import Display
+
 ResultT = TypeVar("ResultT", bound=BaseModel)
+_unsent = threading.Event()  # Prefect's server went away with task states still to be sent
 DONE, OUR_TROUBLE, YOUR_INPUT, INTERRUPTED = 0, 1, 2, 130
 logger = logging.getLogger(__name__)
 
 
 def finish(
-    as_json: bool, work: Callable[[], ResultT], show: Callable[[ResultT], None], is_good: Callable[[ResultT], bool] = lambda result: True
+    as_json: bool,
+    work: Callable[[], ResultT],
+    show: Callable[[ResultT], None],
+    is_good: Callable[[ResultT], bool] = lambda result: True,
+    exit_code_of: Callable[[ResultT], int] | None = None,
 ) -> NoReturn:
     """Do the work of one command and leave with its exit code. The result goes to stdout, everything else to stderr.
 
     With as_json exactly one JSON object is printed: the result and `"status": "done"`, or what went wrong. Otherwise `show` prints the result for
-    people. A result that is not good makes exit code 1.
+    people. A result that is not good makes exit code 1, where exit_code_of does not know better.
     """
     try:
         result = work()
@@ -42,7 +52,7 @@ def finish(
         print(json.dumps({"status": "done", **result.model_dump(mode="json")}, ensure_ascii=False))
     else:
         show(result)
-    sys.exit(DONE if is_good(result) else OUR_TROUBLE)
+    _leave(exit_code_of(result) if exit_code_of is not None else DONE if is_good(result) else OUR_TROUBLE)
 
 
 def run_flow(request: EpisodeRequest) -> BaseModel:
@@ -60,7 +70,14 @@ def run_flow(request: EpisodeRequest) -> BaseModel:
     return watched(name, work_folder_of(request), request.num_workers, check, lambda: _flow_of(request)(request))
 
 
-def watched(name: str, work_folder: Path, num_workers: int | None, check: Callable[[], None], work: Callable[[], ResultT]) -> ResultT:
+def watched(
+    name: str,
+    work_folder: Path,
+    num_workers: int | None,
+    check: Callable[[], None],
+    work: Callable[[], ResultT],
+    display: "Display | None" = None,
+) -> ResultT:
     """Do work that runs a flow: with Prefect's server, a display on stderr, and a log named `name`. What cannot be done is told by `check` first."""
     from flows import interrupts, progress
     from flows.display import open_display
@@ -68,7 +85,7 @@ def watched(name: str, work_folder: Path, num_workers: int | None, check: Callab
     from flows.local_server import serving_unless_configured, talking_to
 
     settings.apply_environment()
-    display = open_display(Forecast(Rates.load(work_folder), num_workers or settings.get_settings().num_workers), sys.stderr)
+    display = display or open_display(Forecast(Rates.load(work_folder), num_workers or settings.get_settings().num_workers), sys.stderr)
     with ExitStack() as stack:
         stack.enter_context(interrupts.stopping_on_signals())
         server = stack.enter_context(serving_unless_configured(work_folder))
@@ -81,10 +98,12 @@ def watched(name: str, work_folder: Path, num_workers: int | None, check: Callab
         stack.callback(lambda: print(f"log: {log}", file=sys.stderr))
         stack.enter_context(display)
         stack.enter_context(progress.listening(display))
-        if server is not None:
+        if server is None:
+            stack.callback(_send_to_the_users_server)
+        else:
             display.hear(progress.Said("starting Prefect's local server"))
             stack.enter_context(talking_to(server.url()))
-        return _logged(work)
+        return _logged(lambda: _without_server_trouble(work))
 
 
 def import_flows() -> None:
@@ -101,6 +120,35 @@ def _flow_of(request: EpisodeRequest) -> Callable[..., BaseModel]:
         return dub_episode
     assert isinstance(request, PlanRequest)
     return plan_episode
+
+
+def _send_to_the_users_server() -> None:
+    from flows.local_server import send_what_is_queued
+
+    if not send_what_is_queued():
+        _unsent.set()
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End the command; at once where Prefect would hold the interpreter for as long as it takes to fail to send what its server does not take."""
+    if _unsent.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
+def _without_server_trouble(work: Callable[[], ResultT]) -> ResultT:
+    """Do work; a Prefect server that is not there any more is told in one sentence."""
+    import httpx
+
+    try:
+        return work()
+    except httpx.HTTPError as error:
+        raise OurTroubleError(
+            f"Prefect's server does not answer any more ({type(error).__name__}). What was being worked on was finished and is kept, what was "
+            "published stays; the server was not told. Start it again, or unset PREFECT_API_URL to use a server of the run's own."
+        ) from error
 
 
 def _logged(work: Callable[[], ResultT]) -> ResultT:
@@ -123,4 +171,4 @@ def _fail(as_json: bool, exit_code: int, kind: str, message: str) -> NoReturn:
         print(json.dumps(answer, ensure_ascii=False))
     for line in (*message.splitlines(), *([go_on] if go_on else [])):
         print("dub: " + "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line), file=sys.stderr)
-    sys.exit(exit_code)
+    _leave(exit_code)

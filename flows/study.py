@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from prefect import Task
-from prefect.task_runners import TaskRunner
 
 from flows import interrupts, progress, steps
 from flows.board import ProgressBoard
+from flows.characters import Characters, Stems, find_characters, prepare_character_stems
+from flows.disk_check import refuse_without_room
+from flows.dub_tracks import sort_out
+from flows.episode_lease import EpisodeLease, episode_lease
 from flows.ledger import Ledger
 from flows.request_checks import Inputs, gather_inputs
-from flows.steps import Call, Outcome
+from flows.source_watch import SourceWatch
+from flows.steps import Call, Outcome, Workers
 from flows.work_folder import work_folder_of
+from flows.work_store import work_store
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
+from infra.sources import name_of
 from tasks.choose_speaker import cast_by_hand, cast_only_face
 from tasks.listen import has_speech
 from tasks.types import Casting, DubRequest, EpisodeRequest, Film, Shot, ShotFaces, Stem
+from tasks.voices import Voices
 
 logger = logging.getLogger(__name__)
 RequestT = TypeVar("RequestT", bound=EpisodeRequest)
@@ -35,13 +42,22 @@ class Run(Generic[RequestT]):
     inputs: Inputs
     work_folder: Path
     store: ArtifactStore
-    runner: TaskRunner
+    runner: Workers
     board: ProgressBoard
     ledger: Ledger = field(default_factory=Ledger)
+    lease: EpisodeLease | None = None  # None: nothing is to be published
+    sources: SourceWatch = field(default_factory=SourceWatch)
+
+    def check(self) -> None:
+        """Whether going on makes sense. Raises LostLeaseError once another run has taken the episode over, InputError when an input was replaced."""
+        if self.lease is not None:
+            self.lease.heart.raise_if_lost()
+        self.sources.check()
 
     def each(self, step: Task, calls: list[Call]) -> list[Outcome]:
         """Run a step for every call; errors of ours are left in the outcomes."""
-        outcomes = steps.run_all(self.runner, step, calls)
+        self.check()
+        outcomes = steps.run_all(self.runner, step, calls, self.check)
         self.ledger.add(step.name, outcomes)
         self.board.finish(step.name)
         return outcomes
@@ -66,18 +82,30 @@ class Study:
     castings: dict[int, Casting]
     troubles: dict[int, Exception]
     warnings: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)  # languages whose track is of no use -> why
+    stems: Stems = field(default_factory=dict)  # character stems, by language and name
+    characters: Characters = field(default_factory=Characters)
+
+    def casting_of(self, key: tuple[int, str]) -> Casting:
+        """Who is dubbed in a shot (by index) in a language: as in the original, or as its characters' own stems say."""
+        voiced = self.characters.voiced.get(key)
+        return self.castings[key[0]] if voiced is None else voiced.casting
+
+    def voices_of(self, key: tuple[int, str]) -> Voices | None:
+        """The faces of a shot that hear their own characters' stems; None: the language has none."""
+        voiced = self.characters.voiced.get(key)
+        return None if voiced is None else voiced.voices
 
 
 @contextmanager
 def begin(request: RequestT) -> Iterator[Run[RequestT]]:
-    """Check the request, then open its store and start its workers. Raises InputError for whatever is wrong with it."""
+    """Check the request, take its episode, open its store and start its workers. Raises InputError for whatever is wrong with it."""
     inputs = gather_inputs(request)
     work_folder = work_folder_of(request)
-    store = ArtifactStore(work_folder / "artifacts")
-    store.root.mkdir(parents=True, exist_ok=True)
     runner = steps.make_runner(request.task_runner, request.num_workers)
-    with interrupts.ending_in_time(runner):
-        run = Run(request, inputs, work_folder, store, runner, ProgressBoard(request))
+    sources = SourceWatch.of(request.film, *request.audio.values())
+    with work_store(work_folder) as store, episode_lease(request, inputs.storage) as lease, interrupts.ending_in_time(runner):
+        run = Run(request, inputs, work_folder, store, runner, ProgressBoard(request), lease=lease, sources=sources)
         yield run
     run.ledger.remember(work_folder)
 
@@ -85,17 +113,24 @@ def begin(request: RequestT) -> Iterator[Run[RequestT]]:
 def study_film(run: Run) -> Study:
     """Inspect, listen, cut, find faces, cast. Raises InputError where the film or a track cannot be used."""
     film: Film = run.one(steps.INSPECT, store=run.store, path=run.inputs.film)
+    run.sources.add_film(film)
+    if isinstance(run.request, DubRequest):
+        refuse_without_room(run.request, film, num_languages(run), run.store.root)
     foresee(run, film)
-    original, dubs = _prepare_stems(run, film)
+    original, dubs, stems, left_out = _prepare_stems(run, film)
+    run.sources.add_stems([*dubs.values(), *(stem for own in stems.values() for stem in own.values())])
     speaker, remarks = _way_of_casting(run, film, original)
     shots: tuple[Shot, ...] = run.one(steps.SHOTS, megapixels(film), store=run.store, film=film)
     check_partition(film, [(shot.first_frame, shot.end_frame) for shot in shots])
     faces, troubles = _track_faces(run, film, shots)
     castings, more_troubles = _cast(run, film, shots, faces, original, speaker)
+    characters = find_characters(run, film, shots, faces, castings, stems)
+    remarks = (*remarks, *characters.warnings)
     warnings = (*film.warnings, *(f"{language}: {text}" for language, dub in dubs.items() for text in dub.warnings), *remarks)
     for text in warnings:
         progress.tell(progress.Said(text, is_warning=True))
-    return Study(film, original, dubs, shots, faces, castings, troubles | more_troubles, warnings)
+    troubles |= more_troubles
+    return Study(film, original, dubs, shots, faces, castings, troubles, warnings, run.inputs.left_out | left_out, stems, characters)
 
 
 def check_partition(film: Film, ranges: Sequence[tuple[int, int]]) -> None:
@@ -110,32 +145,41 @@ def megapixels(film: Film, num_frames: int | None = None) -> float:
     return (film.num_frames if num_frames is None else num_frames) * film.width * film.height / 1e6
 
 
+def num_languages(run: Run[Any]) -> int:
+    """Languages that the run dubs into."""
+    return len(run.inputs.audio.keys() | (run.inputs.cast.stems.keys() if run.inputs.cast else ()))
+
+
 def foresee(run: Run[Any], film: Film) -> None:
     """Tell how much work each later stage is likely to have, so that a remaining time can be given."""
     num_shots = max(1, round(film.duration_s / TYPICAL_SHOT_S))
     pixels = megapixels(film)
     foreseen = {"shots": (1, pixels), "faces": (num_shots, pixels), "casting": (num_shots, film.num_frames)}
     if isinstance(run.request, DubRequest):
-        num_languages = len(run.inputs.audio)
         for stage, calls, units in (
             ("sync", num_shots, film.num_frames),
             ("judge", num_shots, film.num_frames),
             ("check", num_shots, film.num_frames),
             ("reels", 1, pixels),
         ):
-            foreseen[stage] = (calls * num_languages, units * num_languages)
-        foreseen["assemble"] = (num_languages, pixels * num_languages)
+            foreseen[stage] = (calls * num_languages(run), units * num_languages(run))
+        foreseen["assemble"] = (num_languages(run), pixels * num_languages(run))
     for stage, (num_calls, num_units) in foreseen.items():
         progress.tell(progress.Foreseen(stage, num_calls, num_units))
 
 
-def _prepare_stems(run: Run, film: Film) -> tuple[Stem | None, dict[str, Stem]]:
+def _prepare_stems(run: Run, film: Film) -> tuple[Stem | None, dict[str, Stem], Stems, dict[str, str]]:
+    """(the voices as recorded, the dubs by language, their character stems, languages left out and why)"""
     original = run.one(steps.ORIGINAL, store=run.store, film=film, stem_path=run.inputs.original_dialogue)
     calls = [
         Call({"store": run.store, "film": film, "path": path, "language": language, "role": "dialogue"}, film.duration_s)
         for language, path in run.inputs.audio.items()
     ]
-    return original, dict(zip(run.inputs.audio, run.all_of(steps.STEM, calls), strict=True)) if calls else {}
+    stems, left_out = sort_out(run.request, run.all_of(steps.STEM, calls)) if calls else ([], {})
+    own, dubs, left_out = prepare_character_stems(run, film, {str(stem.language): stem for stem in stems}, left_out)
+    for language, reason in (run.inputs.left_out | left_out).items():
+        progress.tell(progress.Said(f"{language} is left out: {reason}", is_warning=True))
+    return original, dubs, own, left_out
 
 
 def _way_of_casting(run: Run, film: Film, original: Stem | None) -> tuple[str, tuple[str, ...]]:
@@ -144,7 +188,8 @@ def _way_of_casting(run: Run, film: Film, original: Stem | None) -> tuple[str, t
         return "only-face", ()
     if original is None and run.inputs.casting is None:
         raise InputError(
-            f"{run.inputs.film.name} has no sound, so nobody in it can be said to speak. Give the voices as recorded with --original-dialogue STEM, "
+            f"{name_of(run.inputs.film)} has no sound, so nobody in it can be said to speak. Give the voices as recorded with "
+            "--original-dialogue STEM, "
             "or dub the shots with a single face with --speaker only-face, or name the speakers with --speaker FILE."
         )
     if original is None or not has_speech(run.store, original):

@@ -40,7 +40,7 @@ def gather_means(run: Run[DubRequest], study: Study) -> Means:
         raise InputError(f"Review names shot {strangers[0]}, but the film has shots 0 to {len(study.shots) - 1}.")
     models: dict[str | None, Models] = {None: run.inputs.models, **run.inputs.other_models}
     for name in {override.model for override in overrides.values()} - set(models):
-        pinned = pin_models(get_settings().models_folder, str(name), run.request.scorer)
+        pinned = pin_models(get_settings().models_folder, str(name), run.request.scorer, run.request.precision)
         models[name] = pinned
     own = run.inputs.models
     judge = {"expert_path": own.expert_path, "expert_sha256": own.expert_sha256, "vgg_path": own.vgg_path, "vgg_sha256": own.vgg_sha256}
@@ -50,15 +50,17 @@ def gather_means(run: Run[DubRequest], study: Study) -> Means:
 def shot_call(run: Run, study: Study, key: Key, models: Models, **more: object) -> Call:
     """A call of a step that works on one shot in one language."""
     index, language = key
+    casting, voices = study.casting_of(key), study.voices_of(key)
     arguments = {
         "store": run.store,
         "film": study.film,
         "shot": study.shots[index],
         "faces": study.faces[index],
-        "casting": study.castings[index],
+        "casting": casting,
         "dub": study.dubs[language],
         "original": study.original,
         "models": models,
     }
-    spans = study.castings[index].spans
-    return Call(arguments | more, sum(span.end_frame - span.first_frame for span in spans))
+    if voices is not None:
+        arguments["voices"] = voices
+    return Call(arguments | more, sum(span.end_frame - span.first_frame for span in casting.spans))

@@ -65,7 +65,7 @@ def _sync(run: Run, study: Study, means: Means) -> tuple[dict[Key, ShotPatches],
     calls: dict[Key, Call] = {}
     for key in _keys(study, study.castings):
         index, language = key
-        casting = study.castings[index]
+        casting = study.casting_of(key)
         if casting.spans and not means.is_left(key):
             settings = means.first_settings(key)
             changed = {"settings": settings} if settings != TakeSettings() else {}
@@ -101,7 +101,7 @@ def _first_try(means: Means, key: Key, patches: ShotPatches, measures: ShotMeasu
 
 def _trial(study: Study, means: Means, key: Key, first: Try | None, error: Exception | None) -> ShotTrial:
     index, language = key
-    faces, casting = study.faces.get(index), study.castings.get(index)
+    faces, casting = study.faces.get(index), study.casting_of(key) if index in study.castings else None
     num_attempts = 0
     if error is not None:
         num_attempts = len(steps.RETRY_DELAYS_S) + 1 if steps.is_worth_retrying(error) else 1

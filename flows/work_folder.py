@@ -5,10 +5,10 @@ from pathlib import Path
 from infra.errors import InputError
 from infra.settings import get_settings
 from infra.storage_keys import FolderLocation, parse_location, redact
-from tasks.types import EpisodeRequest
+from tasks.types import EpisodeRequest, SeasonRequest
 
 
-def work_folder_of(request: EpisodeRequest) -> Path:
+def work_folder_of(request: EpisodeRequest | SeasonRequest) -> Path:
     """The folder for artifacts, fetched inputs and logs: as asked, else as the settings say. Raises InputError for what can be none."""
     if request.work is None:
         return get_settings().work_folder
