@@ -34,6 +34,7 @@ def benchmark(film: Path, dub: Path, model: str, num_workers: int | None) -> dic
             num_workers=num_workers,
         )
         run: Measured = measure(request)
+    num_read = sum(count for path, count in run.num_decoded.items() if Path(path) == film.absolute())
     return {
         "machine": describe_machine(),
         "film": {"path": str(film), "num_frames": num_frames, "duration_s": round(duration_s, 2), "size": [facts.width, facts.height]},
@@ -43,6 +44,8 @@ def benchmark(film: Path, dub: Path, model: str, num_workers: int | None) -> dic
         "real_time_factor": round(run.total_s / duration_s, 2),
         "peak_process_mib": round(run.peak_process_mib),
         "peak_tree_mib": round(run.peak_tree_mib),
+        "decoded_per_film_frame": round(num_read / num_frames, 2),
+        "decoded_of_other_files": sum(run.num_decoded.values()) - num_read,
         "stages": {name: asdict(stage) for name, stage in run.stages.items()},
     }
 
@@ -56,6 +59,7 @@ def show(figures: dict) -> None:
         print(f"{name:10} {stage['wall_s']:9.2f} {stage['work_s']:9.2f} {stage['num_calls']:6}")
     print(f"{'total':10} {figures['total_s']:9.2f}")
     print(f"{figures['frames_per_s']} frames/s, {figures['real_time_factor']} s per second of film")
+    print(f"{figures['decoded_per_film_frame']} frames decoded per frame of film; {figures['decoded_of_other_files']} frames of other files")
     print(f"peak memory: {figures['peak_process_mib']} MiB the process, {figures['peak_tree_mib']} MiB with all it started")
 
 

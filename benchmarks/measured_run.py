@@ -1,6 +1,7 @@
 """One dub in a process of its own, with what it took: seconds per stage, and memory of the process and of all it started."""
 
 import multiprocessing
+import os
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -14,11 +15,14 @@ from tasks.types import DubRequest
 
 @dataclass(frozen=True)
 class Stage:
-    """wall_s: from its begin to its end; work_s: summed over its calls, which run side by side."""
+    """wall_s: from its begin to its end; work_s: summed over its calls, which run side by side; cpu_s: processor time of the whole process and of
+    the programs it ran; calls_s: each call's own seconds, in the order they ended."""
 
     wall_s: float
     work_s: float
     num_calls: int
+    cpu_s: float = 0.0
+    calls_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Measured:
     stages: dict[str, Stage]
     peak_process_mib: float
     peak_tree_mib: float
+    num_decoded: dict[str, int]  # frames, by file; those that other processes decode are missing
 
 
 @dataclass
@@ -38,18 +43,23 @@ class Stopwatch:
     wall_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     work_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     num_calls: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    begun: dict[str, float] = field(default_factory=dict)
+    cpu_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    begun: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def hear(self, event) -> None:
         from flows import progress
 
         if isinstance(event, progress.StageBegan):
-            self.begun[event.stage] = time.monotonic()
+            self.begun[event.stage] = (time.monotonic(), _cpu_s())
         elif isinstance(event, progress.StageEnded):
-            self.wall_s[event.stage] += time.monotonic() - self.begun.pop(event.stage)
+            wall_s, cpu_s = self.begun.pop(event.stage)
+            self.wall_s[event.stage] += time.monotonic() - wall_s
+            self.cpu_s[event.stage] += _cpu_s() - cpu_s
         elif isinstance(event, progress.Ended):
             self.work_s[event.stage] += event.seconds
             self.num_calls[event.stage] += 1
+            self.calls_s[event.stage].append(round(event.seconds, 3))
 
 
 def measure(request: DubRequest) -> Measured:
@@ -62,16 +72,17 @@ def measure(request: DubRequest) -> Measured:
     assert process.pid is not None
     with MemoryWatch(process.pid) as memory:
         try:
-            total_s, stages = ours.recv()
+            total_s, stages, num_decoded = ours.recv()
         except EOFError:
             process.join()
             raise RuntimeError(f"the run failed with exit code {process.exitcode}") from None
     process.join()
-    return Measured(total_s, {name: Stage(**figures) for name, figures in stages.items()}, memory.peak_process_mib, memory.peak_tree_mib)
+    measured = {name: Stage(**figures) for name, figures in stages.items()}
+    return Measured(total_s, measured, memory.peak_process_mib, memory.peak_tree_mib, num_decoded)
 
 
 def _dub(request: DubRequest, results: Connection) -> None:
-    from infra import settings
+    from infra import decoded_frames, settings
 
     settings.apply_environment()
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -88,10 +99,18 @@ def _dub(request: DubRequest, results: Connection) -> None:
             stack.enter_context(temporary_settings({PREFECT_API_URL: server.url()}))
             stack.callback(send_what_is_queued)
         stack.enter_context(progress.listening(stopwatch))
-        stopwatch.wall_s["start"] = time.monotonic() - started
+        stopwatch.wall_s["start"], stopwatch.cpu_s["start"] = time.monotonic() - started, _cpu_s()
         dub_episode(request)
-    stages = {
-        name: asdict(Stage(round(wall_s, 2), round(stopwatch.work_s[name], 2), stopwatch.num_calls[name]))
-        for name, wall_s in stopwatch.wall_s.items()
-    }
-    results.send((round(time.monotonic() - started, 2), stages))
+    stages = {name: asdict(_stage(stopwatch, name)) for name in stopwatch.wall_s}
+    results.send((round(time.monotonic() - started, 2), stages, decoded_frames.counts()))
+
+
+def _stage(stopwatch: Stopwatch, name: str) -> Stage:
+    work_s, cpu_s = round(stopwatch.work_s[name], 2), round(stopwatch.cpu_s[name], 2)
+    return Stage(round(stopwatch.wall_s[name], 2), work_s, stopwatch.num_calls[name], cpu_s, tuple(stopwatch.calls_s[name]))
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process so far, and of the programs it ran that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
