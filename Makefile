@@ -8,13 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO_OUT ?= demo-out
 SOURCES := flows tasks wav2lip_core training infra tests benchmarks docs
 
-.PHONY: demo test lint espeak chromium clean distclean
+.PHONY: demo test lint espeak chromium postgresql clean distclean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed-demo espeak
 	$(BIN)/dub demo --out $(DEMO_OUT)
 
-test: lint espeak chromium .venv-swift/installed .venv-retinaface/installed
+test: lint espeak chromium postgresql .venv-swift/installed .venv-retinaface/installed
 	$(BIN)/python -m pytest --numprocesses 2
 
 lint: .venv/installed-test
@@ -36,7 +36,7 @@ lint: .venv/installed-test
 # pyright is a Node program; its "nodejs" extra brings Node along in a wheel.
 .venv/installed-test: .venv/installed-demo
 	@echo "Installing the tests' tools into .venv ..."
-	$(PIP) --editable '.[demo,test]' 'pyright[nodejs]'
+	$(PIP) --editable '.[demo,test,dask,ray]' 'pyright[nodejs]'
 	@touch $@
 
 # A real S3 server for the tests, in an environment of its own.
@@ -55,6 +55,10 @@ espeak:
 # The browser that the report is tested in.
 chromium:
 	@tests/install_chromium.sh
+
+# The database of a team's Prefect server.
+postgresql:
+	@tests/install_postgresql.sh
 
 clean:
 	rm -rf $(DEMO_OUT) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -111,6 +111,56 @@ def _close(*sockets: socket.socket) -> None:
 
 
 @dataclass
+class Switch:
+    """A proxy whose connections lead to `to_port`; turned, those there are are cut and new ones lead elsewhere."""
+
+    port: int
+    to_port: int
+    _open: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def turn(self, to_port: int) -> None:
+        self.to_port = to_port
+        _close(*self._open)
+        self._open.clear()
+
+
+@contextmanager
+def switch(to_port: int) -> Iterator[Switch]:
+    """A running proxy to 127.0.0.1:to_port, for now."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    proxy = Switch(listener.getsockname()[1], to_port)
+    threading.Thread(target=_accept_switched, args=(listener, proxy), daemon=True).start()
+    try:
+        yield proxy
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def _accept_switched(listener: socket.socket, proxy: Switch) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        server = socket.create_connection(("127.0.0.1", proxy.to_port))
+        proxy._open += [client, server]
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    for data in _chunks(source):
+        if not _send(sink, data):
+            break
+    _close(source, sink)
+
+
+@dataclass
 class RefusingServer:
     """Answers every request with this S3 error, or only the first `num_refusals`, and then with an empty object."""
 

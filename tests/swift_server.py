@@ -118,7 +118,7 @@ def s3_bucket(swift: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 def point_at(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> None:
     """Make dubflow use this S3 server and these credentials until the test ends."""
-    from infra import storage
+    from infra.s3_client import forget_clients
 
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
@@ -128,7 +128,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch, endpoint_url: str, access_key: str
     monkeypatch.setenv("DUBFLOW_S3_ENDPOINT_URL", endpoint_url)
     monkeypatch.setenv("DUBFLOW_S3_ADDRESSING_STYLE", "path")
     get_settings.cache_clear()
-    storage.forget_clients()
+    forget_clients()
 
 
 def _write_configuration(folder: Path, ports: dict[str, int]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.artifacts import Artifact, ArtifactStore
+from tasks.page_links import LinkMaker
 from tasks.types import (
     DubbedEpisode,
     DubRequest,
@@ -120,6 +121,7 @@ def publish_report(
     warnings: Sequence[str] = (),
     film_name: str = "film.mp4",
     episode_id: str = "episode-1",
+    link_maker: LinkMaker | None = None,
 ) -> Published:
     """Put a report under OUT/ID/ as a dub does: media, data, pages."""
     published = Published(out, episode_id)
@@ -133,7 +135,7 @@ def publish_report(
         for one in qa
     ]
     with store.scratch() as scratch:
-        files = write_report(store, film, request, qa, previews or {}, episodes, MODELS, warnings, scratch)
+        files = write_report(store, film, request, qa, previews or {}, episodes, MODELS, warnings, scratch, link_maker)
         for key, path in (files.media | files.data | files.pages).items():
             target = published.folder / key
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from infra.artifacts import ArtifactStore
 from infra.storage import open_storage
 from tasks.inspect_film import inspect_film
 from tasks.make_previews import make_preview
+from tasks.page_links import LinkMaker
 from tasks.prepare_stem import prepare_original, prepare_stem
 from tasks.types import MouthPoint
 from tests.media import Sound, beeps, numbered_pictures, write_film, write_sound
@@ -117,7 +118,7 @@ def long_shot(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return _publish(tmp_path_factory.mktemp("long"), 1, LONG_SHOT_FRAMES)
 
 
-def _publish(folder: Path, num_shots: int, frames_per_shot: int) -> Published:
+def _publish(folder: Path, num_shots: int, frames_per_shot: int, link_maker: LinkMaker | None = None) -> Published:
     store = ArtifactStore(folder / "store")
     num_frames = num_shots * frames_per_shot
     duration_s = num_frames / 25
@@ -134,7 +135,7 @@ def _publish(folder: Path, num_shots: int, frames_per_shot: int) -> Published:
         for report in qa.reports
         if report.outcome == "synced"
     }
-    return publish_report(store, folder / "out", [qa], film, previews)
+    return publish_report(store, folder / "out", [qa], film, previews, link_maker=link_maker)
 
 
 @pytest.fixture

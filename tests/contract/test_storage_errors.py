@@ -7,7 +7,8 @@ import pytest
 
 from infra.errors import CorruptArtifactError, InputError, OurTroubleError, TransientError
 from infra.s3_answers import trouble_of_answer
-from infra.storage import _MAX_PARTS, _transfer_config, fetch, open_storage
+from infra.s3_client import MAX_PARTS, transfer_config
+from infra.storage import fetch, open_storage
 from tests.fault_proxy import fault_proxy, refusing_server
 from tests.swift_server import ACCESS_KEY, point_at
 
@@ -45,16 +46,16 @@ def test_wrong_keys_are_the_users_to_mend_and_the_secret_is_not_shown(s3_bucket,
 
 
 def test_no_keys_at_all_is_the_users_to_mend(s3_bucket, monkeypatch, tmp_path):
-    from infra import storage as storage_module
+    from infra.s3_client import forget_clients
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    storage_module.forget_clients()
+    forget_clients()
     with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID"):
         open_storage(s3_bucket).list()
-    storage_module.forget_clients()
+    forget_clients()
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,6 @@ def test_a_disk_that_fills_up_is_said_so_and_leaves_nothing_half_written(s3_buck
 
 @pytest.mark.parametrize("num_bytes", [0, 1, 16 << 20, GIB, 300 * GIB, 5 << 40])
 def test_parts_stay_legal_for_any_file_that_s3_can_hold(num_bytes):
-    part_bytes = _transfer_config(num_bytes).multipart_chunksize
+    part_bytes = transfer_config(num_bytes).multipart_chunksize
     assert 5 << 20 <= part_bytes <= 5 * GIB
-    assert -(-num_bytes // part_bytes) <= _MAX_PARTS < 10_000
+    assert -(-num_bytes // part_bytes) <= MAX_PARTS < 10_000

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from infra import artifacts as artifacts_module
+from infra import artifact_objects as artifacts_module
 from infra.artifacts import Artifact, ArtifactStore
 from infra.errors import CorruptArtifactError, InputError, TransientError
 from infra.scratch import new_scratch_name

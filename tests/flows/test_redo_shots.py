@@ -193,7 +193,7 @@ def test_two_reviews_at_once_are_both_in_the_film_and_in_the_history(published, 
     assert {entry.reviewer for entry in history(published) if entry.kind == "decided"} == {"Anna", "Bert"}
     assert [take_of(published, shot) for shot in (0, 1, 2)] == [None, None, None]
     assert len(frames_of(published)) == NUM_FRAMES
-    assert not (published / "small/publishing.json").exists()
+    assert manifest_of(published)["lease"]["token"] == 3
 
 
 def test_an_episode_on_s3_is_made_again_there(small, s3_bucket, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -110,7 +111,11 @@ def worker(deployment, environment_of_worker: dict[str, str], tmp_path_factory: 
     yield log
     family = {process.pid, *children_of(process.pid)}
     process.terminate()
-    process.wait(60)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:  # a worker that is being ended while its server does not answer waits for it
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(60)
     wait_for_end(family)
 
 

@@ -33,6 +33,8 @@ def test_film_and_dub_come_from_s3_and_the_episode_goes_there(small, s3_bucket, 
     store.get("out/small/fr/small.fr.mp4", tmp_path / "back.mp4")
     with av.open(str(tmp_path / "back.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) == NUM_FRAMES
+        assert len(film.streams.audio) == 2, "the dub, and the film's own sound carried over"
+    assert not (tmp_path / "work" / "inputs").is_dir() or not list((tmp_path / "work" / "inputs").glob("*.mp4")), "it was never fetched whole"
 
 
 def test_an_object_that_is_not_there_is_your_input_and_nothing_is_written(small, s3_bucket, tmp_path) -> None:

@@ -205,4 +205,4 @@ def test_the_same_bytes_are_inspected_once_wherever_they_lie(store, film_file, t
     second = inspect_film(store, copy)
     assert store.counts()["inspect_film"] == (1, 1)
     assert second.path == str(copy)
-    assert second.model_copy(update={"path": first.path}) == first
+    assert second.model_copy(update={"path": first.path, "state": first.state}) == first

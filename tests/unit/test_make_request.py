@@ -44,3 +44,19 @@ def test_secrets_in_what_was_typed_are_not_repeated():
 def test_a_film_whose_name_gives_no_id_needs_one():
     with pytest.raises(InputError, match="--id"):
         make_request(DubRequest, "第一集.mp4", ["fr=a.wav"], out="out", episode_id=None)
+
+
+def test_characters_become_stems_by_language_and_need_no_mix():
+    words = ["fr:ANNA=anna.wav", "fr: BEN =s3://b/k=ben.wav", "de:DR. NO: II=no.wav"]
+    request = make_request(DubRequest, "film.mp4", [], words, out="out", episode_id=None, cast="cast.toml")
+    assert request.stems == {"fr": {"ANNA": "anna.wav", "BEN": "s3://b/k=ben.wav"}, "de": {"DR. NO: II": "no.wav"}}
+    assert (request.audio, request.cast) == ({}, "cast.toml")
+
+
+def test_characters_that_are_not_written_so_are_told_all_at_once():
+    words = ["anna.wav", "ANNA=anna.wav", "fr:=a.wav", "fr:ANNA=", "fr:BEN=a.wav", "fr:BEN=b.wav"]
+    with pytest.raises(InputError) as refusal:
+        make_request(DubRequest, "film.mp4", ["fr=a.wav"], words, out="out", episode_id=None)
+    said = str(refusal.value)
+    assert all(f"--character {text}: write LANG:NAME=STEM" in said for text in words[:4])
+    assert "fr:BEN is given twice" in said

@@ -26,6 +26,22 @@ def test_weights_of_one_name_are_pinned_together(weights, tmp_path):
     assert Path(models.generator_path).read_bytes() == weights[0].read_bytes()
 
 
+def test_a_run_pins_the_precision_it_is_made_in(weights, tmp_path, monkeypatch):
+    from infra.settings import get_settings
+    from wav2lip_core import precision
+
+    for file in weights:
+        import_model(tmp_path / "models", file)
+    assert pin_models(tmp_path / "models", "tiny", "expert", "bf16").precision == "bf16"
+    monkeypatch.setenv("DUBFLOW_PRECISION", "float32")
+    get_settings.cache_clear()
+    assert pin_models(tmp_path / "models", "tiny", "expert").precision == "float32"
+    get_settings.cache_clear()
+    monkeypatch.setattr(precision, "openvino_version", lambda: None)
+    with pytest.raises(InputError, match="dubflow\\[openvino\\]"):
+        pin_models(tmp_path / "models", "tiny", "expert", "int8")
+
+
 def test_importing_twice_changes_nothing(weights, tmp_path):
     assert import_model(tmp_path / "models", weights[0]).sha256 == import_model(tmp_path / "models", weights[0]).sha256
     assert len(imported(tmp_path / "models")) == 1

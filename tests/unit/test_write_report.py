@@ -28,7 +28,7 @@ COLUMNS = (
     "shot first_frame end_frame timecode_in timecode_out language outcome reason track_id face_box num_faces "
     "lse_d_before lse_c_before offset_before lse_d_undubbed lse_c_undubbed offset_undubbed lse_d_after lse_c_after offset_after "
     "closed_share verdict num_tries seconds code severity delta percentile lse_c_low lse_c_high pooled_offset person "
-    "seam_error sharpness_ratio generated_per_face_pixel flicker_ratio identity leak_share take_sha256"
+    "seam_error sharpness_ratio generated_per_face_pixel flicker_ratio identity leak_share take_sha256 character"
 )
 
 
