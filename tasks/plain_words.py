@@ -1,7 +1,7 @@
 """What scores and reasons say, in sentences for people."""
 
 from tasks.shot_table import closed_share
-from tasks.types import PictureChecks, QaReport, SyncScore, Take, TakeSettings
+from tasks.types import PictureChecks, QaReport, SyncScore, TakeSettings
 
 VERDICTS = {"pass": "in sync", "review": "please look", "kept_original": "left as it was"}
 MS_PER_SCORE_FRAME = 40
@@ -57,11 +57,6 @@ def settings_in_words(settings: TakeSettings) -> str:
     if settings.model is not None:
         words.append(f"model {settings.model}")
     return ", ".join(words) or "as usual"
-
-
-def take_in_words(take: Take) -> str:
-    """One try in a line."""
-    return f"{take.settings.rung}: {settings_in_words(take.settings)}"
 
 
 def _about_sync(report: QaReport) -> list[str]:

@@ -34,7 +34,6 @@ from tasks.types import (
 
 REPORT_FORMAT = 1
 PREVIEWS = "previews"  # folder beside a language's page
-_SEVERITY_RANK = {"blocker": 0, "issue": 1, "fyi": 2, "ok": 3}
 
 
 class FilmFacts(Record):
@@ -172,11 +171,6 @@ def episode_report(
         warnings=tuple(printable(text) for text in warnings),
         languages=tuple(_language(film, one, outputs.get(one.language), previews, times_s) for one in sorted(qa, key=lambda one: one.language)),
     )
-
-
-def worst_first(shot: ShotReport) -> tuple:
-    """Sort key: what a reviewer should see first."""
-    return (_SEVERITY_RANK[shot.severity], shot.verdict != "review", shot.delta is None, shot.delta or 0.0, shot.index)
 
 
 def digest_of(film_sha256: str, language: str, reports: Sequence[QaReport]) -> str:
