@@ -48,7 +48,7 @@ class Stopwatch:
     begun: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def hear(self, event) -> None:
-        from flows import progress
+        from flows.run import progress
 
         if isinstance(event, progress.StageBegan):
             self.begun[event.stage] = (time.monotonic(), _cpu_s())
@@ -87,9 +87,9 @@ def _dub(request: DubRequest, results: Connection) -> None:
     settings.apply_environment()
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows import progress
     from flows.dub_episode import dub_episode
-    from flows.local_server import send_what_is_queued, serving_unless_configured
+    from flows.run import progress
+    from flows.run.local_server import send_what_is_queued, serving_unless_configured
 
     stopwatch, started = Stopwatch(), time.monotonic()
     assert request.work is not None

@@ -18,9 +18,9 @@ import skimage
 
 from benchmarks.machine import describe_machine
 from benchmarks.measured_run import measure
-from flows.demo_script import VOICES, View
-from flows.demo_sound import RATE_HZ, speak, write_wav
-from flows.demo_stills import load_still, look
+from flows.demo.script import VOICES, View
+from flows.demo.sound import RATE_HZ, speak, write_wav
+from flows.demo.stills import load_still, look
 from infra import ffmpeg
 from tasks.types import BUNDLED_MODEL, DubRequest
 

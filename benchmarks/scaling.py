@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.season_model import GROUP_OF, Call, Episode, Machines, bottlenecks, simulate
-from flows.forecast import in_words
+from flows.run.forecast import in_words
 from tasks.types import BUNDLED_MODEL
 
 MEASURED = Path(__file__).parent / "measured"

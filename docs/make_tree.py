@@ -24,9 +24,9 @@ FOLDERS = {
 }
 WORDS = {
     "flows/cli.py": "The `dub` command: episode, plan, models, doctor, demo",
-    "flows/doctor.py": "What `dub doctor` looks at: packages, FFmpeg, device, weights, detectors, store, Prefect",
-    "flows/request_checks.py": "A request is looked at as a whole before any work: everything that is wrong with it is told at once",
-    "flows/run_command.py": "Runs the work of a command: server, display, log and Ctrl-C around it, every end as an exit code",
+    "flows/commands/doctor.py": "What `dub doctor` looks at: packages, FFmpeg, device, weights, detectors, store, Prefect",
+    "flows/episode/request_checks.py": "A request is looked at as a whole before any work: everything that is wrong with it is told at once",
+    "flows/commands/run_command.py": "Runs the work of a command: server, display, log and Ctrl-C around it, every end as an exit code",
     "infra/ffmpeg.py": "Runs programs, above all the one ffmpeg: argument lists only, no shell, a deadline",
     "tasks/split_shots.py": "Cuts a film into shots, exact to the frame, with PySceneDetect's detectors",
     "tasks/report_page/": "the report's pages: templates, style, script",
@@ -66,7 +66,8 @@ def make_tree() -> str:
         lines.append(f"{folder:28} {clause}")
         files = {path.relative_to(REPOSITORY / folder).as_posix(): clause_of(path) for path in (REPOSITORY / folder).rglob("*.py")}
         files |= {name.removeprefix(folder): words for name, words in WORDS.items() if name.startswith(folder)}
-        files = {name: words for name, words in files.items() if Path(name).name != "__init__.py" and (REPOSITORY / folder / name).exists()}
+        files = {name.removesuffix("__init__.py"): words for name, words in files.items() if (REPOSITORY / folder / name).exists()}
+        files = {name: words for name, words in files.items() if name and words}
         width = max(map(len, files))
         lines += [f"  {name:{width}} {files[name]}" for name in sorted(files)]
     return "\n".join(lines)

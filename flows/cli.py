@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.data_cli import add_commands
-from flows.deploy_cli import add_deploy_commands
-from flows.gc_cli import add_gc_command
-from flows.season_cli import add_season_commands
-from flows.training_cli import add_training_commands
+from flows.commands.data_cli import add_commands
+from flows.commands.deploy_cli import add_deploy_commands
+from flows.commands.gc_cli import add_gc_command
+from flows.commands.season_cli import add_season_commands
+from flows.commands.training_cli import add_training_commands
 
 app = typer.Typer(
     name="dub",
@@ -84,12 +84,12 @@ def episode(
     as_json: Json = False,
 ) -> None:
     """Dub a film into every language given. Exit codes: 0 done; 1 our trouble, the same command goes on; 2 something is wrong with the input."""
-    from flows.make_request import make_request
-    from flows.run_command import finish, run_flow
+    from flows.commands.run_command import finish, run_flow
+    from flows.episode.make_request import make_request
     from tasks.types import DubRequest
 
     def show(result) -> None:
-        from flows.show import show_result
+        from flows.run.show import show_result
 
         show_result(result, link_hours)
 
@@ -123,12 +123,12 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what a dub would do: shots, faces, who speaks, what would be synced or left and why, and how long it takes. Renders nothing."""
-    from flows.make_request import make_request
-    from flows.run_command import finish, run_flow
+    from flows.commands.run_command import finish, run_flow
+    from flows.episode.make_request import make_request
     from tasks.types import PlanRequest
 
     def show(result) -> None:
-        from flows.show import show_plan
+        from flows.run.show import show_plan
 
         show_plan(result)
 
@@ -153,8 +153,8 @@ def redo(
     as_json: Json = False,
 ) -> None:
     """Make again what reviewers rejected, honour all else they decided, and leave every other picture as it is."""
-    from flows.redo_command import make_redo_request, run_redo, show_redo
-    from flows.run_command import finish
+    from flows.commands.redo_command import make_redo_request, run_redo, show_redo
+    from flows.commands.run_command import finish
 
     fields = {"decisions": decisions, "model": model, "reviewer": reviewer, "work": work, "num_workers": workers, "task_runner": runner}
     fields |= {"if_busy": if_busy}
@@ -164,8 +164,8 @@ def redo(
 @app.command()
 def history(episode: Episode, as_json: Json = False) -> None:
     """Who decided what of an episode, when, and which films came of it. Exit code 2 when the record was tampered with."""
-    from flows.redo_command import read_told, show_told
-    from flows.run_command import finish
+    from flows.commands.redo_command import read_told, show_told
+    from flows.commands.run_command import finish
 
     finish(as_json, lambda: read_told(episode), show_told)
 
@@ -173,8 +173,8 @@ def history(episode: Episode, as_json: Json = False) -> None:
 @models_app.command("list")
 def list_models(as_json: Json = False) -> None:
     """The weights at hand: those of the package and those imported."""
-    from flows.models_command import list_weights, show_list
-    from flows.run_command import finish
+    from flows.commands.models_command import list_weights, show_list
+    from flows.commands.run_command import finish
 
     finish(as_json, list_weights, show_list)
 
@@ -186,8 +186,8 @@ def import_weights(
     as_json: Json = False,
 ) -> None:
     """Copy weights into the models folder, once they are known to fit one of dubflow's networks. Nothing in the file is run."""
-    from flows.models_command import import_file, show_imported
-    from flows.run_command import finish
+    from flows.commands.models_command import import_file, show_imported
+    from flows.commands.run_command import finish
 
     finish(as_json, lambda: import_file(file, name), show_imported)
 
@@ -195,8 +195,8 @@ def import_weights(
 @models_app.command("verify")
 def verify_models(as_json: Json = False) -> None:
     """Look at all weights again: digest, names, shapes, values. Exit code 1 when any is damaged."""
-    from flows.models_command import show_verified, verify_weights
-    from flows.run_command import finish
+    from flows.commands.models_command import show_verified, verify_weights
+    from flows.commands.run_command import finish
 
     finish(as_json, verify_weights, show_verified, lambda verified: not verified.damaged)
 
@@ -204,8 +204,8 @@ def verify_models(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed, which device, which weights, which store, and what is wrong. Exit code 1 when something is."""
-    from flows.doctor import examine, show_findings
-    from flows.run_command import finish
+    from flows.commands.doctor import examine, show_findings
+    from flows.commands.run_command import finish
 
     finish(as_json, examine, show_findings, lambda findings: findings.is_all_right)
 
@@ -213,7 +213,7 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def demo(out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the demo goes.")] = Path("demo-out")) -> None:
     """Make a small film and a dubbed track, dub it, and say where film and report lie."""
-    from flows.demo import run_demo  # pyright: ignore[reportMissingImports]
+    from flows.demo.dub_demo import run_demo  # pyright: ignore[reportMissingImports]
 
     run_demo(out)
 
@@ -226,9 +226,9 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Review an episode in the browser; decisions are saved as you go. For this machine only; Ctrl-C ends it."""
-    from flows.review_command import review as serve
-    from flows.review_command import show_reviewed
-    from flows.run_command import finish
+    from flows.commands.review_command import review as serve
+    from flows.commands.review_command import show_reviewed
+    from flows.commands.run_command import finish
 
     finish(as_json, lambda: serve(episode, port, browser), show_reviewed)
 
@@ -239,8 +239,8 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Write OUT/index.html: all dubbed episodes, how they stand, and the way to their reports."""
-    from flows.review_command import show_index, write_index
-    from flows.run_command import finish
+    from flows.commands.review_command import show_index, write_index
+    from flows.commands.run_command import finish
 
     finish(as_json, lambda: write_index(out), show_index)
 

@@ -14,10 +14,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 import infra
-from flows.automations import TAG, Patience, automations
-from flows.gpu_slot import LIMIT
-from flows.notify import blocks_named, find_block
-from flows.studio_server import studio_server
+from flows.runners.gpu_slot import LIMIT
+from flows.studio.automations import TAG, Patience, automations
+from flows.studio.notify import blocks_named, find_block
+from flows.studio.server import studio_server
 from infra.errors import InputError, OurTroubleError
 from infra.settings import get_settings
 from tasks.types import Record

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import notify, progress, steps
-from flows.publish import check_inputs_unchanged, digests_of, publish_episode
-from flows.steps import Call
-from flows.study import Run, Study, begin, check_partition, megapixels, study_film
-from flows.takes import Takes, dub_shots
+from flows.episode import steps
+from flows.episode.publish import check_inputs_unchanged, digests_of, publish_episode
+from flows.episode.steps import Call
+from flows.episode.study import Run, Study, begin, check_partition, megapixels, study_film
+from flows.episode.takes import Takes, dub_shots
+from flows.run import progress
+from flows.studio import notify
 from tasks.history import Deed, append_entry, read_history, write_view
 from tasks.render_reel import plan_reels
 from tasks.settled import overrides_of
@@ -37,7 +39,7 @@ def dub_episode(request: DubRequest) -> DubResult:
     with begin(request) as run:
         result = dub(run)
     if request.review == "wait":
-        from flows.review_pause import review_until_done  # it uses dub()
+        from flows.review.pause import review_until_done  # it uses dub()
 
         return review_until_done(request, result)
     return result

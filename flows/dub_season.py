@@ -10,17 +10,18 @@ from typing import Protocol
 
 from prefect import flow
 
-from flows import interrupts, notify, progress
-from flows.read_season import Season, read_season
-from flows.review_command import INDEX, write_index
-from flows.season_board import SeasonBoard
-from flows.season_costs import Prices
-from flows.season_digests import InputDigests
-from flows.season_here import Here
-from flows.season_jobs import Job
-from flows.season_lives import Lives
-from flows.season_published import find_finished, read_published
-from flows.season_workers import WORKERS, StoppedError, Workers
+from flows.commands.review_command import INDEX, write_index
+from flows.run import interrupts, progress
+from flows.season.board import SeasonBoard
+from flows.season.costs import Prices
+from flows.season.digests import InputDigests
+from flows.season.here import Here
+from flows.season.jobs import Job
+from flows.season.lives import Lives
+from flows.season.published import find_finished, read_published
+from flows.season.read import Season, read_season
+from flows.season.workers import WORKERS, StoppedError, Workers
+from flows.studio import notify
 from infra.errors import DubflowError, InputError, OurTroubleError
 from tasks.types import SeasonRequest, SeasonResult
 

@@ -3,8 +3,8 @@
 import flows.environment  # noqa: F401  # isort: skip
 from prefect import flow
 
-from flows.forecast import Rates
-from flows.study import Run, Study, begin, megapixels, study_film
+from flows.episode.study import Run, Study, begin, megapixels, study_film
+from flows.run.forecast import Rates
 from infra.settings import get_settings
 from tasks.listen import is_heard
 from tasks.timecode import timecode_of

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import notify, progress
 from flows.dub_episode import dub
-from flows.make_request import all_of
-from flows.manifest import Recorded, check_unchanged, read_recorded
-from flows.study import Run, begin
+from flows.episode.make_request import all_of
+from flows.episode.manifest import Recorded, check_unchanged, read_recorded
+from flows.episode.study import Run, begin
+from flows.run import progress
+from flows.studio import notify
 from infra.errors import InputError
 from infra.settings import get_settings
 from infra.storage import Storage, fetch, open_storage

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from prefect import Task, flow
 from pydantic import Field
 
-from flows import notify, progress
-from flows.promotion_board import show_decision
-from flows.redo_after import Redone, redo_episodes
-from flows.retrain_steps import GOLDEN, MEASURE, PREPARE, TRAIN
+from flows.learning.promotion_board import show_decision
+from flows.learning.retrain_steps import GOLDEN, MEASURE, PREPARE, TRAIN
+from flows.review.redo_after import Redone, redo_episodes
+from flows.run import progress
+from flows.studio import notify
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
 from infra.settings import get_settings, user_name

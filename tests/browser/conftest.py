@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from flows.review_server import review_app
+from flows.review.server import review_app
 from infra.artifacts import ArtifactStore
 from infra.storage import open_storage
 from tasks.inspect_film import inspect_film

@@ -32,7 +32,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Prefect server with a database of its own."""
-    from flows.local_server import serving, talking_to
+    from flows.run.local_server import serving, talking_to
     from infra.settings import apply_environment
 
     apply_environment()

@@ -41,7 +41,7 @@ def studio(told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with little patience; gives its log."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
 
     folder = tmp_path_factory.mktemp("studio")
     with prefect_server(folder) as environment, talking_to(environment["PREFECT_API_URL"]):

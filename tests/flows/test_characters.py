@@ -111,7 +111,7 @@ def test_a_redo_finds_cast_and_stems_again_and_refuses_others(two, tmp_path):
 
 def test_a_plan_says_who_is_who_and_of_whom_it_cannot_tell(two, tmp_path, capsys):
     from flows.plan_episode import plan_episode
-    from flows.show import show_plan
+    from flows.run.show import show_plan
     from tasks.types import PlanRequest
 
     only_anna = two.cast.parent / "anna.toml"
@@ -171,7 +171,7 @@ def test_a_cast_file_without_stems_changes_no_step_of_the_dub(two, tmp_path):
 
 @pytest.mark.long
 def test_a_cast_file_in_a_bucket_finds_its_pictures_beside_it(two, s3_bucket, tmp_path):
-    from flows.cast_inputs import gather_cast
+    from flows.episode.cast_inputs import gather_cast
     from infra.storage import open_storage
 
     store = open_storage(s3_bucket)

@@ -184,7 +184,7 @@ def test_a_plan_says_shot_by_shot_what_would_be_done(dub):
 
 
 def test_an_unexpected_failure_is_our_trouble_and_says_how_to_go_on(dub, monkeypatch, warm_work):
-    from flows import publish
+    from flows.episode import publish
 
     def fail(*_args):
         raise ZeroDivisionError("half a frame")

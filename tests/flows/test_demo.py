@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import skimage
 
-from flows.demo import DemoResult, dub_demo
-from flows.demo_script import HEIGHT, SCRIPT, WIDTH
-from flows.demo_stills import STILLS, Still, load_portrait, load_still, look
+from flows.demo.dub_demo import DemoResult, dub_demo
+from flows.demo.script import HEIGHT, SCRIPT, WIDTH
+from flows.demo.stills import STILLS, Still, load_portrait, load_still, look
 from wav2lip_core.face_detector import open_detector
 
 STILL_FOLDER = Path(skimage.__file__).parent / "data"

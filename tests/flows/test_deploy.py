@@ -24,7 +24,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     """A real Prefect server that asks for a password; this process has it."""
     from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
 
     with ExitStack() as stack:
         environment = stack.enter_context(prefect_server(tmp_path_factory.mktemp("studio"), PREFECT_SERVER_API_AUTH_STRING=PASSWORD))
@@ -50,8 +50,8 @@ def client():
 def test_a_server_with_a_password_is_not_entered_without(studio):
     from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-    from flows.automations import Patience
     from flows.deployments import deploy
+    from flows.studio.automations import Patience
 
     with temporary_settings({PREFECT_API_AUTH_STRING: "admin:wrong"}), pytest.raises(InputError, match=r"\(401\).*PREFECT_API_AUTH_STRING") as told:
         deploy(None, Patience())
@@ -78,7 +78,7 @@ def test_one_command_makes_pool_queues_slots_deployments_and_automations(deploye
 
 
 def test_a_season_gets_a_clock_with_its_own_parameters_and_loses_it_again(deployed, tmp_path: Path):
-    from flows.schedules import add_schedule, list_schedules, remove_schedule
+    from flows.studio.schedules import add_schedule, list_schedules, remove_schedule
 
     add_schedule("s01.csv", "s3://bucket/out", "0 22 * * 5", "Europe/Paris", None, ["missing=skip", "codec=ffv1"])
     add_schedule("s3://bucket/s02.csv", str(tmp_path), "*/5 * * * *", "UTC", "second", [])
@@ -106,9 +106,9 @@ def test_a_season_gets_a_clock_with_its_own_parameters_and_loses_it_again(deploy
 
 
 def test_the_same_command_again_changes_only_what_is_asked_for_and_keeps_the_clocks(deployed):
-    from flows.automations import Patience
     from flows.deployments import deploy
-    from flows.schedules import add_schedule, list_schedules
+    from flows.studio.automations import Patience
+    from flows.studio.schedules import add_schedule, list_schedules
 
     add_schedule("kept.csv", "out", "0 4 * * 1", "UTC", None, [])
     again = deploy(None, Patience(num_restarts=1))
@@ -126,8 +126,8 @@ def test_the_same_command_again_changes_only_what_is_asked_for_and_keeps_the_clo
 def test_without_a_server_of_the_studio_the_command_says_what_to_do():
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.automations import Patience
     from flows.deployments import deploy
+    from flows.studio.automations import Patience
     from infra.errors import TransientError
 
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(InputError, match="export PREFECT_API_URL="):

@@ -159,7 +159,7 @@ def test_a_dub_of_another_length_is_refused_with_both_durations(small, tmp_path)
 
 def failing(step, shot_index: int, error: Exception, calls: list):
     """The step, but it fails for one shot."""
-    from flows.steps import as_task
+    from flows.episode.steps import as_task
 
     inner = step.fn.__wrapped__
 
@@ -173,8 +173,8 @@ def failing(step, shot_index: int, error: Exception, calls: list):
 
 
 def test_a_shot_that_fails_keeps_its_picture_for_review_and_the_episode_completes(small, tmp_path, monkeypatch):
-    from flows import steps
     from flows.dub_episode import dub_episode
+    from flows.episode import steps
 
     calls: list[int] = []
     monkeypatch.setattr(steps, "SYNC", failing(steps.SYNC, 2, OurTroubleError("the lips fell off"), calls))
@@ -189,8 +189,8 @@ def test_a_shot_that_fails_keeps_its_picture_for_review_and_the_episode_complete
 
 
 def test_trouble_that_may_pass_is_tried_again_before_the_shot_falls_back(small, tmp_path, monkeypatch):
-    from flows import steps
     from flows.dub_episode import dub_episode
+    from flows.episode import steps
 
     calls: list[int] = []
     monkeypatch.setattr(steps, "RETRY_DELAYS_S", [0.1, 0.1])
@@ -203,8 +203,8 @@ def test_trouble_that_may_pass_is_tried_again_before_the_shot_falls_back(small, 
 
 
 def test_when_every_shot_fails_it_is_not_the_shots_and_nothing_is_published(small, tmp_path, monkeypatch):
-    from flows import steps
     from flows.dub_episode import dub_episode
+    from flows.episode import steps
 
     def fail(store, film, shot, faces, casting, dub, original, models):
         raise MemoryError("no room for a single batch")

@@ -42,7 +42,7 @@ def make_limit(name: str, limit: int) -> None:
 def test_no_more_work_at_a_time_than_there_are_slots(prefect_api, named):
     from contextvars import copy_context
 
-    from flows.gpu_slot import gpu_slot
+    from flows.runners.gpu_slot import gpu_slot
 
     make_limit(named, 1)
     lock, num_inside, most = threading.Lock(), 0, 0
@@ -68,7 +68,7 @@ def test_no_more_work_at_a_time_than_there_are_slots(prefect_api, named):
 
 
 def test_a_limit_that_is_named_and_does_not_exist_is_told(prefect_api, monkeypatch):
-    from flows.gpu_slot import gpu_slot
+    from flows.runners.gpu_slot import gpu_slot
     from infra.settings import get_settings
 
     monkeypatch.setenv("DUBFLOW_GPU_SLOT", "no-such-cards")
@@ -79,8 +79,8 @@ def test_a_limit_that_is_named_and_does_not_exist_is_told(prefect_api, monkeypat
 
 
 def test_without_a_gpu_nothing_is_asked_for(monkeypatch):
-    from flows.gpu_slot import gpu_slot
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
+    from flows.runners.gpu_slot import gpu_slot
     from infra.settings import get_settings
 
     monkeypatch.setenv("DUBFLOW_DEVICE", "cpu")
@@ -91,8 +91,8 @@ def test_without_a_gpu_nothing_is_asked_for(monkeypatch):
 
 
 def test_a_server_out_of_reach_stops_no_work(named, caplog):
-    from flows.gpu_slot import gpu_slot
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
+    from flows.runners.gpu_slot import gpu_slot
 
     is_done = False
     with talking_to("http://127.0.0.1:9/api"), gpu_slot():
@@ -102,7 +102,7 @@ def test_a_server_out_of_reach_stops_no_work(named, caplog):
 
 
 def test_an_error_of_the_work_comes_through_and_the_slot_is_free_again(prefect_api, named):
-    from flows.gpu_slot import gpu_slot
+    from flows.runners.gpu_slot import gpu_slot
 
     def work() -> None:
         with gpu_slot():
@@ -118,7 +118,7 @@ def test_an_error_of_the_work_comes_through_and_the_slot_is_free_again(prefect_a
 def hold(api_url: str, limit: str, is_held) -> None:
     """In a process of its own: take a slot and keep it."""
     os.environ |= {"PREFECT_API_URL": api_url, "DUBFLOW_GPU_SLOT": limit}
-    from flows.gpu_slot import gpu_slot
+    from flows.runners.gpu_slot import gpu_slot
 
     with gpu_slot():
         is_held.set()
@@ -127,8 +127,8 @@ def hold(api_url: str, limit: str, is_held) -> None:
 
 @pytest.mark.long
 def test_the_slot_of_a_holder_that_was_killed_is_free_again_also_when_the_server_has_been_started_anew(named, tmp_path: Path):
-    from flows.gpu_slot import gpu_slot
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
+    from flows.runners.gpu_slot import gpu_slot
 
     context = multiprocessing.get_context("spawn")
     is_held = context.Event()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from flows import progress
+from flows.run import progress
 from infra.errors import InputError
 from infra.storage import open_storage
 from tests.fault_proxy import refusing_server, switch
@@ -81,7 +81,7 @@ def test_a_prefect_server_that_does_not_answer_at_the_start_is_told_at_once(smal
 
 @pytest.mark.long
 def test_steps_under_way_when_the_prefect_server_is_killed_finish_and_count_in_the_next_run(small, environment, tmp_path, monkeypatch):
-    from flows.local_server import serving
+    from flows.run.local_server import serving
 
     monkeypatch.setenv("PREFECT_HOME", environment["PREFECT_HOME"])
     command, told = command_line(small, tmp_path / "out", "--json", "--workers", "1"), tmp_path / "stderr"

@@ -144,6 +144,6 @@ def test_a_message_that_cannot_be_told_harms_no_run_and_no_secret_is_logged(trou
         if trouble in wrong:
             notify.name_it(wrong[trouble])
         assert little_flow()() == "done"
-    said = [record for record in caplog.records if record.name == "flows.notify"]
+    said = [record for record in caplog.records if record.name == "flows.studio.notify"]
     assert len(said) == 1
     assert not any(SECRET in record.getMessage() for record in caplog.records)

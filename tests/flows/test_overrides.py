@@ -10,8 +10,8 @@ pytestmark = pytest.mark.usefixtures("settings_of_test")
 
 def takes_of(small, tmp_path, *overrides: Override, **fields):
     """The takes of a dub that has not come to rendering, with these overrides."""
-    from flows.study import begin, study_film
-    from flows.takes import dub_shots
+    from flows.episode.study import begin, study_film
+    from flows.episode.takes import dub_shots
 
     request = DubRequest(
         film=str(small.film), audio={"fr": str(small.dub)}, out=str(tmp_path / "out"), episode_id="small", model="tiny", speaker="only-face",

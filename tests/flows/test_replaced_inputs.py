@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import progress
-from flows.source_watch import SourceWatch
-from flows.step_runs import TallyStore
+from flows.run import progress
+from flows.run.source_watch import SourceWatch
+from flows.runners.step_runs import TallyStore
 from infra.artifacts import Artifact, ArtifactStore
 from infra.durable import sha256_of_file
 from infra.errors import InputError

@@ -152,7 +152,7 @@ def test_the_deployment_waits_for_data_and_for_sunday_night(deployment) -> None:
 
 
 def test_one_data_drop_starts_one_retraining_and_a_better_model_is_promoted(studio: Studio, deployment, worker: Path) -> None:
-    from flows.data_command import add_data
+    from flows.commands.data_command import add_data
 
     untrained = studio.production()["models"]["sync_expert"]["sha256"]
     added = add_data(str(studio.drop), **WORDS, registry=None)
@@ -178,7 +178,7 @@ def test_one_data_drop_starts_one_retraining_and_a_better_model_is_promoted(stud
 
 
 def test_the_same_event_told_twice_starts_nothing_twice(studio: Studio, deployment, worker: Path) -> None:
-    from flows.data_events import announce
+    from flows.learning.data_events import announce
     from training.drops import list_drops
 
     num_before = len(runs_of(deployment))
@@ -218,7 +218,7 @@ def test_a_training_that_breaks_is_refused_with_the_step(studio: Studio, worker:
 
 
 def test_one_person_alone_is_not_trained_on(studio: Studio, tmp_path: Path) -> None:
-    from flows.data_command import add_data
+    from flows.commands.data_command import add_data
     from flows.retrain import retrain
     from training.golden import freeze_golden, read_golden
 
@@ -235,7 +235,7 @@ def test_one_person_alone_is_not_trained_on(studio: Studio, tmp_path: Path) -> N
     other_registry = Registry(other)
     other_registry.promote({"sync_expert": other_registry.register(tiny_expert(tmp_path / "e.safetensors"))}, None, reason="first", by="tests")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.data_events.announce", lambda *_: "no server")  # it is not this studio's drop
+        patch.setattr("flows.learning.data_events.announce", lambda *_: "no server")  # it is not this studio's drop
         add_data(str(tmp_path / "drop"), **WORDS, registry=str(tmp_path / "registry"))
     before = (tmp_path / "registry" / "production.json").read_bytes()
     with pytest.raises(InputError, match=r"one person only \(ann, 4 clips\)"):
@@ -244,7 +244,7 @@ def test_one_person_alone_is_not_trained_on(studio: Studio, tmp_path: Path) -> N
 
 
 def test_a_watched_folder_gives_each_drop_once_and_a_poisoned_one_a_reason(studio: Studio, tmp_path: Path) -> None:
-    from flows.watch_data import watch
+    from flows.learning.watch_data import watch
 
     inbox, registry, found = tmp_path / "inbox", open_storage(tmp_path / "registry"), []
     (inbox / "good").mkdir(parents=True)
@@ -255,7 +255,7 @@ def test_a_watched_folder_gives_each_drop_once_and_a_poisoned_one_a_reason(studi
     (inbox / "bad" / "ann").mkdir(parents=True)
     (inbox / "bad" / "ann" / "page.mp4").write_bytes(b"<html>")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.watch_data.announce", lambda *_: "no server")
+        patch.setattr("flows.learning.watch_data.announce", lambda *_: "no server")
         for _ in range(2):  # a second watcher knows what the first has done
             watch(str(inbox), registry, tmp_path / "work", **WORDS, every_s=0.1, num_looks=3, tell=found.append)
     assert [(Path(outcome.place).name, outcome.drop is not None) for outcome in found] == [("bad", False), ("good", True)]
@@ -264,7 +264,7 @@ def test_a_watched_folder_gives_each_drop_once_and_a_poisoned_one_a_reason(studi
 
 def test_after_a_promotion_the_shots_of_a_named_episode_are_made_again(small, studio: Studio, tmp_path: Path) -> None:
     from flows.dub_episode import dub_episode
-    from flows.redo_after import redo_episodes
+    from flows.review.redo_after import redo_episodes
     from tests.flows.test_dub_episode import request_for
     from training.challenge import Decision
 

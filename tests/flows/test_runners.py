@@ -47,8 +47,8 @@ def test_every_runner_gives_the_same_pictures_to_the_bit(small, by_threads, tmp_
 
 @pytest.mark.parametrize("kind", IN_PROCESSES)
 def test_a_worker_has_the_runs_log_settings_and_server_and_its_share_of_the_processors(prefect_api, warm_work, tmp_path, monkeypatch, kind):
-    from flows.log_file import logging_to_file
-    from flows.steps import Call, as_task, make_runner, run_one
+    from flows.episode.steps import Call, as_task, make_runner, run_one
+    from flows.run.log_file import logging_to_file
     from infra.settings import get_settings
 
     monkeypatch.setenv("DUBFLOW_TORCH_THREADS", "1")
@@ -63,7 +63,7 @@ def test_a_worker_has_the_runs_log_settings_and_server_and_its_share_of_the_proc
 
 @pytest.mark.parametrize("kind", IN_PROCESSES)
 def test_a_call_that_kills_its_worker_is_tried_again_alone_and_costs_no_other(prefect_api, tmp_path, kind):
-    from flows.steps import Call, as_task, make_runner, run_all
+    from flows.episode.steps import Call, as_task, make_runner, run_all
     from infra.errors import OurTroubleError
 
     step = as_task(die, "die", "die {name}")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("settings_of_test")
 
 def test_a_machine_with_an_empty_disk_redoes_nothing_and_its_report_opens_by_links(small, s3_bucket, tmp_path, monkeypatch, caplog, capsys) -> None:
     from flows.dub_episode import dub_episode
-    from flows.show import show_result
+    from flows.run.show import show_result
 
     monkeypatch.setenv("DUBFLOW_ARTIFACTS", f"{s3_bucket}/steps")
     get_settings.cache_clear()

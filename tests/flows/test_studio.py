@@ -19,7 +19,7 @@ LIMIT_S = 900
 @pytest.fixture(scope="module")
 def studio(small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a studio's machines; its Prefect server is set up, and takes a run for dead after a minute."""
-    from flows.local_server import talking_to
+    from flows.run.local_server import talking_to
 
     folder = tmp_path_factory.mktemp("studio")
     with prefect_server(folder) as environment:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows import progress
+from flows.run import progress
 from infra.durable import sha256_of_file
 from infra.lease import BusyError, newest
 from infra.storage import open_storage
@@ -48,7 +48,7 @@ def token_of(out: Path) -> int:
 def test_the_second_run_is_refused_with_a_name_and_a_time_if_it_does_not_want_to_wait(small, tmp_path):
     from flows.cli import app
     from flows.dub_episode import dub_episode
-    from flows.episode_lease import episode_lease
+    from flows.episode.lease import episode_lease
     from flows.redo_shots import redo_shots
     from tasks.types import RedoRequest
 
@@ -70,7 +70,7 @@ def test_the_second_run_is_refused_with_a_name_and_a_time_if_it_does_not_want_to
 
 def test_the_second_run_says_whom_it_waits_for_and_works_when_the_first_has_ended(small, tmp_path):
     from flows.dub_episode import dub_episode
-    from flows.episode_lease import episode_lease
+    from flows.episode.lease import episode_lease
 
     out, ears, results = tmp_path / "out", Ears(), []
 

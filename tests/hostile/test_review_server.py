@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows.review_server import review_app
+from flows.review.server import review_app
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
 from infra.storage import open_storage

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.film_faces import find_film_faces
+from flows.learning.film_faces import find_film_faces
 from infra.artifacts import ArtifactStore
 from infra.scan import scan
 from infra.sound import SoundReader, read_mono

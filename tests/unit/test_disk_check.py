@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import disk_check
-from flows.disk_check import fetch_if_room, finished_bytes, refuse_without_room
+from flows.run import disk_check
+from flows.run.disk_check import fetch_if_room, finished_bytes, refuse_without_room
 from infra.artifacts import Artifact, ArtifactStore
 from infra.errors import InputError
 from infra.settings import get_settings

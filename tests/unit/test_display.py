@@ -2,9 +2,9 @@
 
 from io import StringIO
 
-from flows.display import LiveDisplay, PlainDisplay, open_display
-from flows.forecast import Forecast, Rates
-from flows.progress import Began, Ended, Foreseen, Said, StageBegan, StageEnded, listening, tell
+from flows.run.display import LiveDisplay, PlainDisplay, open_display
+from flows.run.forecast import Forecast, Rates
+from flows.run.progress import Began, Ended, Foreseen, Said, StageBegan, StageEnded, listening, tell
 
 
 class Terminal(StringIO):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.episode_lease import episode_lease
+from flows.episode.lease import episode_lease
 from infra.lease import LostLeaseError
 from infra.storage import open_storage
 from tasks.types import DubRequest, PlanRequest

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.forecast import FIRST_GUESS, Forecast, Rates, Work, in_words
-from flows.progress import Began, Ended, Foreseen, StageBegan, StageEnded
+from flows.run.forecast import FIRST_GUESS, Forecast, Rates, Work, in_words
+from flows.run.progress import Began, Ended, Foreseen, StageBegan, StageEnded
 
 
 def test_rates_are_learnt_kept_and_the_latest_run_counts_most(tmp_path):

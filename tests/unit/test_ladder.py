@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.ladder import next_settings
+from flows.episode.ladder import next_settings
 from tasks.judge_episode import Assessment
 from tasks.policy import Policy, Rung, package_policy
 from tasks.types import SelfTest, ShotTrial, Try

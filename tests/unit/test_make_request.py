@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.make_request import id_of_film, make_request
+from flows.episode.make_request import id_of_film, make_request
 from infra.errors import InputError
 from tasks.types import DubRequest, PlanRequest
 

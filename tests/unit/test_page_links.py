@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from flows.show import address
+from flows.run.show import address
 from infra.artifacts import ArtifactStore
 from infra.storage import open_storage
 from tasks.page_links import NO_LINKS, LinkMaker

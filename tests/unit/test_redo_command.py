@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.redo_command import make_redo_request, parse_shots, read_told, split_episode
+from flows.commands.redo_command import make_redo_request, parse_shots, read_told, split_episode
 from infra.errors import InputError
 from infra.storage import open_storage
 from tasks.history import Deed, append_entry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.review_command import write_index
+from flows.commands.review_command import write_index
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
 from tests.synthetic_report import Published, make_film, make_qa, publish_report

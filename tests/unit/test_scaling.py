@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.scaling import MEASURED, ONE_WORKER, STAGES, TWO_WORKERS, Place, Season, check, episodes_of, machines_of, rates_of, replay
 from benchmarks.season_model import GROUPS, Machines, simulate
-from flows.forecast import in_words
-from flows.progress import STAGES as STAGES_OF_A_RUN
+from flows.run.forecast import in_words
+from flows.run.progress import STAGES as STAGES_OF_A_RUN
 
 ONE = json.loads((MEASURED / ONE_WORKER).read_text())
 SHORT = Season(num_episodes=2, minutes=2.0, num_languages=1)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.season_files import FileFinder
-from flows.season_manifest import Known, ManifestRow, check_manifest
-from flows.season_table import read_table
+from flows.season.files import FileFinder
+from flows.season.manifest import Known, ManifestRow, check_manifest
+from flows.season.table import read_table
 from infra.errors import InputError
 
 FILES = ("film.mp4", "other.mp4", "fr.wav", "de.wav", "voices.wav", "cast.toml", "anna.wav", "policy.toml", "speakers.json")

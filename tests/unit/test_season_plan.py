@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.forecast import Rates, Work
-from flows.progress import RowsChanged, Said
-from flows.season_costs import Prices
-from flows.season_estimate import MEASURED, FilmSize, Length, schedule, stage_seconds
-from flows.season_jobs import jobs_of, queue_of
-from flows.season_manifest import ManifestRow
+from flows.run.forecast import Rates, Work
+from flows.run.progress import RowsChanged, Said
+from flows.season.costs import Prices
+from flows.season.estimate import MEASURED, FilmSize, Length, schedule, stage_seconds
+from flows.season.jobs import jobs_of, queue_of
+from flows.season.manifest import ManifestRow
 from tasks.types import SeasonRequest, SeasonResult, SeasonRow
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -100,7 +100,7 @@ def result_of(*rows: SeasonRow) -> SeasonResult:
 
 
 def test_exit_codes_tell_our_trouble_from_yours():
-    from flows.season_command import exit_code_of
+    from flows.commands.season_command import exit_code_of
 
     done, skipped = state("a", state="done"), state("b", state="skipped")
     yours, ours = state("c", state="failed", trouble="input"), state("d", state="failed", trouble="ours")
@@ -111,7 +111,7 @@ def test_exit_codes_tell_our_trouble_from_yours():
 
 
 def test_in_a_pipe_every_change_is_one_line():
-    from flows.season_display import open_season_display
+    from flows.season.display import open_season_display
 
     stream = io.StringIO()
     with open_season_display(stream) as display:
@@ -130,7 +130,7 @@ def test_in_a_pipe_every_change_is_one_line():
 
 
 def test_on_a_terminal_a_live_table_shows_what_runs_and_what_failed_first():
-    from flows.season_display import MOST_ROWS_SHOWN, open_season_display
+    from flows.season.display import MOST_ROWS_SHOWN, open_season_display
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -148,7 +148,7 @@ def test_on_a_terminal_a_live_table_shows_what_runs_and_what_failed_first():
 
 
 def test_the_table_for_spreadsheets_holds_no_formula():
-    from flows.season_board import csv_of
+    from flows.season.board import csv_of
 
     text = csv_of(result_of(state("a", state="failed", reason="=HYPERLINK(1)"), state("b", state="done", num_pass=3, cost=1.25, progress=1.0)))
     lines = text.splitlines()
@@ -160,7 +160,7 @@ def test_the_table_for_spreadsheets_holds_no_formula():
 def test_what_a_worker_said_is_told_as_the_flow_said_it():
     from prefect.client.schemas.objects import FlowRun, State, StateType
 
-    from flows.season_workers import error_of
+    from flows.season.workers import error_of
     from infra.errors import InputError, OurTroubleError
 
     def ended(kind: StateType, message: str) -> Exception:
@@ -176,7 +176,7 @@ def test_what_a_worker_said_is_told_as_the_flow_said_it():
 
 
 def test_a_run_whose_lease_gives_no_sign_of_life_is_taken_for_dead_and_one_that_does_is_not(tmp_path, monkeypatch):
-    from flows import season_lives
+    from flows.season import lives as season_lives
     from infra.lease import Owner, acquire
     from infra.storage import open_storage
 

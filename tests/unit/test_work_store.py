@@ -6,7 +6,7 @@ import time
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from flows.work_store import pin_episode, work_store
+from flows.run.work_store import pin_episode, work_store
 from infra.artifact import object_key
 from infra.artifacts import Artifact
 from infra.errors import InputError

@@ -1,0 +1,1 @@
+"""`make demo`: a film, a dub and voices made from what installed packages hold."""

@@ -1,0 +1,45 @@
+"""Previews of every shot that a reviewer may want to see; one that cannot be made is missing on the page, and never costs an episode."""
+
+import logging
+
+from flows.episode import steps
+from flows.episode.steps import Call
+from flows.episode.study import Run, Study, megapixels
+from flows.episode.takes import Takes
+from flows.run import progress
+from tasks.types import DubRequest, Preview, QaReport
+
+logger = logging.getLogger(__name__)
+Key = tuple[int, str]  # shot index, language
+
+
+def make_previews(run: Run[DubRequest], study: Study, takes: Takes) -> dict[Key, Preview]:
+    """By shot and language: those with new lips, and those that somebody should look at."""
+    wanted = [report for report in takes.reports if is_shown(report)]
+    calls = [
+        Call(
+            {
+                "store": run.store,
+                "film": study.film,
+                "shot": report.shot,
+                "patches": tuple(patch for patch in takes.patches_of(report.language) if patch.shot_index == report.shot.index),
+                "original": study.original,
+                "dub": study.dubs[report.language],
+            },
+            megapixels(study.film, report.shot.num_frames),
+        )
+        for report in wanted
+    ]
+    found: dict[Key, Preview] = {}
+    for report, outcome in zip(wanted, run.each(steps.PREVIEW, calls), strict=True):
+        if outcome.error is None:
+            found[report.shot.index, report.language] = outcome.result
+        else:
+            logger.warning("%s %s has no preview: %s", report.shot.name, report.language, outcome.error)
+            progress.tell(progress.Said(f"{report.shot.name} {report.language} has no preview: {outcome.error}", is_warning=True))
+    return found
+
+
+def is_shown(report: QaReport) -> bool:
+    """Whether there is anything to compare in a shot, or to look at."""
+    return report.outcome == "synced" or report.verdict == "review"

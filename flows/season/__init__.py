@@ -1,0 +1,1 @@
+"""The parts of dubbing a season: its table read and checked, episodes handed out, watched, and what it all costs."""
