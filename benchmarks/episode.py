@@ -1,18 +1,18 @@
 """What one dub costs: seconds per stage, frames per second, real-time factor, peak memory.
 
-    python -m benchmarks.episode [FOLDER] [--json FILE] [--model NAME] [--workers N]
+    python -m benchmarks.episode [FOLDER] [--json FILE] [--record] [--model NAME] [--workers N]
 
 FOLDER holds film.mp4 and dub.wav; ../shared/media/episode_a if not given. Work and output go to a temporary folder, so nothing is reused.
 """
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
 from benchmarks.measured_run import Measured, measure
+from benchmarks.records import add_options, keep
 from infra.video import scan
 from tasks.types import BUNDLED_MODEL, DubRequest
 
@@ -66,14 +66,13 @@ def show(figures: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=EPISODE_A)
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    add_options(parser)
     parser.add_argument("--model", default=BUNDLED_MODEL)
     parser.add_argument("--workers", type=int)
     options = parser.parse_args()
     figures = benchmark(options.folder / "film.mp4", options.folder / "dub.wav", options.model, options.workers)
     show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    keep(options, "episode", figures)
 
 
 if __name__ == "__main__":

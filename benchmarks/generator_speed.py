@@ -1,6 +1,6 @@
 """What faster arithmetic gives and costs: the lip generator's frames per second of one core, and how far its faces are from float32's.
 
-    python -m benchmarks.generator_speed [--width 1.0] [--faces FILM] [--rounds 3] [--json FILE]
+    python -m benchmarks.generator_speed [--width 1.0] [--faces FILM] [--rounds 3] [--json FILE] [--record]
 
 Plain: PyTorch float32 as the published code runs it, batches of 128 in eager mode. Every way is measured in turn, round after round (A B C A B C), by
 processor seconds on one thread, so that other work on the machine disturbs the ratios little. PSNR is of the bundled weights on the faces of FILM
@@ -8,7 +8,6 @@ processor seconds on one thread, so that other work on the machine disturbs the 
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import torch
 
 from benchmarks.episode import EPISODE_A
 from benchmarks.machine import describe_machine
+from benchmarks.records import add_options, keep
 from infra.video import FrameReader, read_audio, scan
 from wav2lip_core.checkpoint import load_generator
 from wav2lip_core.face_crop import crop
@@ -151,12 +151,11 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--faces", type=Path, default=EPISODE_A / "film.mp4")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    add_options(parser)
     options = parser.parse_args()
     figures = benchmark(options.width, options.faces, options.rounds)
     show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    keep(options, "generator_speed", figures)
 
 
 if __name__ == "__main__":

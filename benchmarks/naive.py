@@ -1,6 +1,6 @@
 """The plain procedure of lip dubbing, as simple as it reads, and what `dub episode` takes for the same film: the price list of doing less.
 
-    python -m benchmarks.naive [FOLDER] [--seconds N] [--json FILE]
+    python -m benchmarks.naive [FOLDER] [--seconds N] [--json FILE] [--record]
 
 FOLDER holds film.mp4 and dub.wav; ../shared/media/episode_a if not given; --seconds cuts both. Plain: the whole film in memory, the face detector
 on every frame at full size, float32 batches of 128 in eager mode, the whole face pasted, a lossy intermediate and a second encode. It neither finds
@@ -8,7 +8,6 @@ shots and speakers nor judges nor reports, as `dub episode` does. Both run in ne
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import tempfile
@@ -22,6 +21,7 @@ import torch
 from benchmarks.episode import EPISODE_A
 from benchmarks.machine import describe_machine
 from benchmarks.measured_run import Measured, measure
+from benchmarks.records import add_options, keep
 from infra import ffmpeg
 from tasks.types import BUNDLED_MODEL, DubRequest
 from wav2lip_core.checkpoint import load_generator
@@ -195,12 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=EPISODE_A)
     parser.add_argument("--seconds", type=float)
-    parser.add_argument("--json", type=Path)
+    add_options(parser)
     options = parser.parse_args()
     figures = compare(options.folder / "film.mp4", options.folder / "dub.wav", options.seconds)
     show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    keep(options, "naive", figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What orchestration costs: the same film under threads, processes, Dask and Ray, and the share of a run that is not spent in steps.
 
-    python -m benchmarks.orchestration [--shots 200] [--runners threads processes dask ray] [--rounds 2] [--workers 1] [--json FILE] [--model NAME]
+    python -m benchmarks.orchestration [--shots 200] [--runners threads processes dask ray] [--rounds 2] [--workers 1]
+        [--json FILE] [--record] [--model NAME]
 
 The film has that many shots of 0.8 s, each with one face, made from the demo's stills (320x240). Each run begins from nothing; the runners take
 turns (A B C D, A B C D), so that a machine that gets slower or faster favours none. Overhead: the clock's time of all stages times the workers that
@@ -23,6 +24,7 @@ import skimage
 
 from benchmarks.machine import describe_machine
 from benchmarks.measured_run import Measured, measure
+from benchmarks.records import add_options, keep
 from flows.demo.script import VOICES, View
 from flows.demo.sound import RATE_HZ, speak, write_wav
 from flows.demo.stills import load_still, look
@@ -129,7 +131,7 @@ def main() -> None:
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    add_options(parser)
     parser.add_argument("--model", default=BUNDLED_MODEL)
     options = parser.parse_args()
     costs: list[Cost] = []
@@ -146,9 +148,8 @@ def main() -> None:
     shares = [cost.overhead_share for cost in costs if cost.runner == options.runners[0]]
     share = statistics.median(shares)
     print(f"overhead under {options.runners[0]}: {share:.2%} (promised: at most {PROMISED_SHARE:.0%})")
-    if options.json:
-        figures = {"machine": describe_machine(), "num_shots": options.shots, "num_workers": options.workers, "model": options.model}
-        options.json.write_text(json.dumps(figures | {"runs": [asdict(cost) for cost in costs], "share": share}, indent=1) + "\n")
+    figures = {"machine": describe_machine(), "num_shots": options.shots, "num_workers": options.workers, "model": options.model}
+    keep(options, "orchestration", figures | {"runs": [asdict(cost) for cost in costs], "share": share})
     sys.exit(not agree or share > PROMISED_SHARE)
 
 
