@@ -16,7 +16,8 @@ class GeneratorConfig:
     output "edit" lets the last layer give a colour and a mask: face = mask * colour + (1 - mask) * reference, so that eyes, skin and
     teeth of the reference stay sharp and only what has to change is painted. painted "mouth" lets the last, dear layers work in the mouth's
     window alone (everything else is the reference). reference says whose looks it was trained to take: the frame's own, as the published
-    network in use, or a resting face from near by (wav2lip_core.reference).
+    network in use, or a resting face from near by (wav2lip_core.reference). articulation: by how much an edit's change of the reference is
+    exaggerated. Networks trained on few people move the mouths of others too little; the factor is chosen on people kept aside.
     """
 
     width: float = 1.0
@@ -24,6 +25,7 @@ class GeneratorConfig:
     output: Literal["colour", "edit"] = "colour"
     painted: Literal["all", "mouth"] = "all"
     reference: Literal["same_frame", "resting"] = "same_frame"
+    articulation: float = 1.0
 
 
 WINDOW_LEVEL = 8  # the window is cut where a feature is 8 pixels wide
@@ -82,6 +84,8 @@ class LipGenerator(nn.Module):
         self.output_block = nn.Sequential(ConvBlock(last, hidden, 3, 1, 1), nn.Conv2d(hidden, num_out, 1), nn.Sigmoid())
         if config.painted == "mouth" and config.output != "edit":
             raise ValueError('only an "edit" generator can paint the mouth alone')
+        if config.articulation <= 0 or (config.articulation != 1 and config.output != "edit"):
+            raise ValueError(f'articulation must be 1, or positive for an "edit" generator, not {config.articulation}')
         if config.output == "edit":
             bias = self.output_block[1].bias
             assert isinstance(bias, Tensor)
@@ -115,12 +119,15 @@ class LipGenerator(nn.Module):
         out = self.output_block(x)
         if self.config.output == "colour":
             return out
-        mask = out[:, 3:]
+        mask = out[:, 3:] if self.config.articulation == 1 else self.config.articulation * out[:, 3:]
         if self.config.painted == "all":
-            return mask * out[:, :3] + (1 - mask) * reference
+            return self._in_range(mask * out[:, :3] + (1 - mask) * reference)
         rows, columns = mouth_window(self.config.face_size, self.config.face_size)
         window = reference[:, :, rows, columns]
-        return _pasted(reference, window + mask * (out[:, :3] - window), rows, columns)
+        return _pasted(reference, self._in_range(window + mask * (out[:, :3] - window)), rows, columns)
+
+    def _in_range(self, face: Tensor) -> Tensor:
+        return face if self.config.articulation <= 1 else face.clamp(0, 1)
 
 
 def mouth_window(size: int, face_size: int) -> tuple[slice, slice]:

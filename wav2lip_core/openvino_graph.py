@@ -48,11 +48,15 @@ class Drawing:
         if config.output == "colour":
             return painted
         colour, mask, reference = self._channels(painted, 0, 3), self._channels(painted, 3, 4), self._channels(face, 3, 6)
+        if config.articulation != 1:
+            mask = ops.multiply(mask, ops.constant(np.float32(config.articulation)))
         rows, columns = slice(0, config.face_size), slice(0, config.face_size)
         if config.painted == "mouth":
             rows, columns = mouth_window(config.face_size, config.face_size)
             whole, reference = reference, self._window(reference, config.face_size)
         edited = ops.add(reference, ops.multiply(mask, ops.subtract(colour, reference)))
+        if config.articulation > 1:
+            edited = ops.clamp(edited, 0.0, 1.0)
         if config.painted == "all":
             return edited
         begin, end = [0, 0, rows.start, columns.start], [0, 0, config.face_size - rows.stop, config.face_size - columns.stop]

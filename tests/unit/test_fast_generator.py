@@ -100,7 +100,11 @@ def test_a_frame_is_the_same_alone_and_in_company_and_in_the_next_process(kind: 
     assert np.array_equal(together, alone)
 
 
-@pytest.mark.parametrize("config", [{"output": "colour"}, {"output": "edit"}, {"output": "edit", "painted": "mouth"}], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [{"output": "colour"}, {"output": "edit", "articulation": 6.0}, {"output": "edit", "painted": "mouth"}, {"output": "edit", "articulation": 0.5}],
+    ids=str,
+)
 def test_what_is_drawn_for_openvino_is_the_network(config: dict, tensors, monkeypatch) -> None:
     _need_openvino()
     monkeypatch.setattr(openvino_generator, "multiplies_bf16", lambda: False)  # in float32 they must agree closely

@@ -38,3 +38,18 @@ def test_the_window_holds_all_that_is_ever_pasted(size):
 def test_a_generator_that_gives_whole_faces_cannot_paint_the_mouth_alone():
     with pytest.raises(ValueError, match="edit"):
         LipGenerator(GeneratorConfig(0.125, 96, "colour", "mouth"))
+
+
+@pytest.mark.parametrize("painted", ["all", "mouth"])
+@pytest.mark.parametrize("articulation", [0.5, 1.5, 8.0])
+def test_articulation_exaggerates_what_is_changed_of_the_reference_and_stays_a_picture(painted, articulation):
+    plain, reference = made_by(GeneratorConfig(0.125, 96, "edit", painted))
+    made, _ = made_by(GeneratorConfig(0.125, 96, "edit", painted, articulation=articulation))
+    wanted = (reference + articulation * (plain - reference)).clamp(0, 1)
+    torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("output", "articulation"), [("colour", 1.2), ("edit", 0.0), ("edit", -1.0)])
+def test_an_articulation_that_means_nothing_is_refused(output, articulation):
+    with pytest.raises(ValueError, match="articulation"):
+        LipGenerator(GeneratorConfig(0.125, 96, output, articulation=articulation))
