@@ -8,6 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
+from infra.array_headers import read_header_safely
 from infra.errors import CorruptArtifactError
 
 _LOCAL_HEADER = struct.Struct("<26x2H")  # a zip member's: the lengths of its name and of its extra field, at the end
@@ -33,9 +34,8 @@ class ArrayRows:
             self._file.seek(member.header_offset)
             name_length, extra_length = _LOCAL_HEADER.unpack(self._file.read(_LOCAL_HEADER.size))
             self._file.seek(name_length + extra_length, os.SEEK_CUR)
-            version = np.lib.format.read_magic(self._file)
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            self.shape, is_fortran, self._dtype = read_header(self._file)
+            self._begins = self._file.tell()
+            self.shape, is_fortran, self._dtype = read_header_safely(self._header)
             if is_fortran or self._dtype.hasobject or not self.shape:
                 raise ValueError("it is no C-ordered array of numbers")
             self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self._dtype.itemsize
@@ -43,6 +43,11 @@ class ArrayRows:
         except (ValueError, struct.error) as error:
             self._file.close()
             raise CorruptArtifactError(f"{path}: array {name!r} cannot be read: {error}") from error
+
+    def _header(self) -> tuple[tuple[int, ...], bool, np.dtype]:
+        self._file.seek(self._begins)
+        version = np.lib.format.read_magic(self._file)
+        return (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(self._file)
 
     def __enter__(self) -> "ArrayRows":
         return self

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from infra.array_headers import read_header_safely
 from infra.artifact import Artifact, object_key
 from infra.durable import copy_hashed, disk_errors, publish, sha256_of_file, sync_file, write_synced
 from infra.errors import CorruptArtifactError
@@ -79,15 +81,15 @@ class ArtifactObjects:
     def load_arrays(self, artifact: Artifact) -> dict[str, np.ndarray]:
         """The arrays of put_arrays, by name. Raises CorruptArtifactError."""
         with np.load(self.path(artifact), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: read_header_safely(partial(arrays.__getitem__, name)) for name in arrays.files}
 
     def load_array(self, artifact: Artifact) -> np.ndarray:
         """The array of put_array, read-only and mapped into memory rather than read. Raises CorruptArtifactError."""
         path = self.path(artifact)
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return read_header_safely(partial(np.load, path, mmap_mode="r", allow_pickle=False))
         except ValueError:  # an empty array cannot be mapped
-            return np.load(path, allow_pickle=False)
+            return read_header_safely(partial(np.load, path, allow_pickle=False))
 
     def path(self, artifact: Artifact) -> Path:
         """Where the bytes lie (read-only). The digest is checked at the first use in a process.
