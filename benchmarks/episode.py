@@ -54,9 +54,10 @@ def show(figures: dict) -> None:
     machine, film = figures["machine"], figures["film"]
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{film['path']}: {film['num_frames']} frames, {film['duration_s']} s, {film['size'][0]}x{film['size'][1]}; model {figures['model']}")
-    print(f"{'stage':10} {'wall s':>9} {'work s':>9} {'calls':>6}")
+    print(f"{'stage':10} {'wall s':>9} {'work s':>9} {'cpu s':>9} {'cores':>6} {'calls':>6}")
     for name, stage in figures["stages"].items():
-        print(f"{name:10} {stage['wall_s']:9.2f} {stage['work_s']:9.2f} {stage['num_calls']:6}")
+        cores = stage["cpu_s"] / stage["wall_s"] if stage["wall_s"] else 0.0  # busy on average
+        print(f"{name:10} {stage['wall_s']:9.2f} {stage['work_s']:9.2f} {stage['cpu_s']:9.2f} {cores:6.2f} {stage['num_calls']:6}")
     print(f"{'total':10} {figures['total_s']:9.2f}")
     print(f"{figures['frames_per_s']} frames/s, {figures['real_time_factor']} s per second of film")
     print(f"{figures['decoded_per_film_frame']} frames decoded per frame of film; {figures['decoded_of_other_files']} frames of other files")

@@ -170,7 +170,10 @@ def with_total(spent_s: dict[str, float]) -> dict[str, float]:
 
 
 def ratios(plain: dict[str, float], ours: dict[str, float], num_frames: int) -> dict[str, float]:
-    """Plain by ours; ours always without the start of the local server, which a second episode does not pay."""
+    """Plain by ours; ours always without the start of the local server, which a second episode does not pay.
+
+    Without detection: all of it is taken out of the plain one, out of ours only what was not done while the film was inspected.
+    """
     plain_s, our_s = sum(plain.values()), ours["total"] - ours.get("start", 0.0)
     undetected_s = plain_s - plain["detect"]
     return {

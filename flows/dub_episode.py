@@ -10,6 +10,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.episode import steps
+from flows.episode.previews import is_shown, pieces_of
 from flows.episode.publish import check_inputs_unchanged, digests_of, publish_episode
 from flows.episode.steps import Call
 from flows.episode.study import Run, Study, begin, check_partition, megapixels, study_film
@@ -17,11 +18,11 @@ from flows.episode.takes import Takes, dub_shots
 from flows.run import progress
 from flows.studio import notify
 from tasks.history import Deed, append_entry, read_history, write_view
-from tasks.render_reel import plan_reels
+from tasks.one_reading import BOTH
+from tasks.render_reel import REEL_S, plan_reels
 from tasks.settled import overrides_of
 from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests, Reel
 
-REEL_S = 10.0  # of a long shot's pieces; no setting: where segments are cut must not depend on the machine
 logger = logging.getLogger(__name__)
 
 
@@ -98,6 +99,7 @@ def _note_publication(run: Run[DubRequest], result: DubResult, entries: Sequence
 def render_reels(run: Run[DubRequest], study: Study, takes: Takes) -> dict[str, list[Reel]]:
     """Each language's film in encoded pieces, patches pasted."""
     ranges = plan_reels(study.shots, study.film.fps, REEL_S)
+    shown = {(piece, report.language) for report in takes.reports if is_shown(report) for piece in pieces_of(study.film, report.shot)}
     check_partition(study.film, ranges)
     calls = [
         Call(
@@ -109,6 +111,7 @@ def render_reels(run: Run[DubRequest], study: Study, takes: Takes) -> dict[str, 
                 "patches": tuple(patch for patch in takes.patches_of(language) if patch.first_frame < end and patch.end_frame > first),
                 "language": language,
                 "codec": run.request.codec,
+                "small": BOTH if ((first, end), language) in shown else (),
             },
             megapixels(study.film, end - first),
         )

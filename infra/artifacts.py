@@ -61,6 +61,11 @@ class ArtifactStore(ArtifactObjects):
         logger.info("made %s %s in %.1f s", step, key[:12], time.monotonic() - started)
         return record
 
+    def find(self, step: str, version: int, inputs: dict, record_type: type[RecordT]) -> RecordT | None:
+        """The record that get_or_make() would find, or None where it would have to make one. Nothing is counted."""
+        check_step(step)
+        return self._find_record(step, record_key(step, version, inputs), record_type)
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Per step: (made, reused) by this process in this store."""
         with _lock:

@@ -112,9 +112,9 @@ def to_full_chroma(frame: VideoFrame, pixel_format: str) -> VideoFrame:
     """
     wide = frame.reformat(format=pixel_format, interpolation=Interpolation.POINT, threads=1)  # for its attributes; the samples follow
     wide.colorspace, wide.color_range = frame.colorspace, frame.color_range
-    for index, target in enumerate(_samples(wide)):
-        source = _samples(frame)[index]
-        rows, columns = _subsampling(frame.format, index)
+    for index, target in enumerate(samples_of(wide)):
+        source = samples_of(frame)[index]
+        rows, columns = subsampling(frame.format, index)
         target[:] = source.repeat(rows, axis=0)[: target.shape[0]].repeat(columns, axis=1)[:, : target.shape[1]]
     return wide
 
@@ -134,10 +134,10 @@ def add_bgr_delta(frame: VideoFrame, rect: Rect, delta: np.ndarray, rotation_deg
     if x0 == x1 or y0 == y1:
         return frame
     frame.make_writable()  # the decoder may still need these planes to predict from
-    planes = _samples(frame)
+    planes = samples_of(frame)
     highest = (1 << frame.format.components[0].bits) - 1
     for index, change in enumerate(_plane_changes(frame, turned)):
-        rows, columns = _subsampling(frame.format, index)
+        rows, columns = subsampling(frame.format, index)
         if (rows, columns) != (1, 1):
             change = _mean_over_blocks(change, (x0, y0, x1, y1), rows, columns, frame.width, frame.height)
         _add(planes[index], x0 // columns, y0 // rows, change, highest)
@@ -198,7 +198,7 @@ def _to_coded(rect: Rect, delta: np.ndarray, width: int, height: int, rotation_d
     return coded, np.rot90(delta, quarter_turns)
 
 
-def _samples(frame: VideoFrame) -> list[np.ndarray]:
+def samples_of(frame: VideoFrame) -> list[np.ndarray]:
     """One writable view per plane, uint8 or uint16 (rows, columns), without the padding."""
     views = []
     for plane in frame.planes:
@@ -208,7 +208,7 @@ def _samples(frame: VideoFrame) -> list[np.ndarray]:
     return views
 
 
-def _subsampling(layout: VideoFormat, plane_index: int) -> tuple[int, int]:
+def subsampling(layout: VideoFormat, plane_index: int) -> tuple[int, int]:
     """Luma rows and columns that one sample of this plane covers."""
     if plane_index not in (1, 2) or not layout.name.startswith("yuv"):
         return 1, 1

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -57,7 +58,30 @@ class VideoFacts:
         return len(self.pts)
 
 
-def scan(path: str | Path) -> VideoFacts:
+@dataclass(frozen=True)
+class PictureShape:
+    """What the first frame tells of all: upright size, turn, and the clock of their timestamps."""
+
+    width: int
+    height: int
+    rotation_degrees: QuarterTurn
+    sample_aspect_ratio: Fraction
+    time_base: Fraction
+
+
+class FrameWatch(Protocol):
+    """Sees each frame of a film while it is scanned: what else is to be known of the pictures needs no decoding of its own."""
+
+    def begin(self, shape: PictureShape) -> None:
+        """The film's first frame is next. A damaged film is scanned twice: what was seen before counts no more."""
+        ...
+
+    def see(self, frame: VideoFrame) -> None:
+        """The next frame in order of presentation, in coded orientation and native format; it may be kept, not changed."""
+        ...
+
+
+def scan(path: str | Path, watch: FrameWatch | None = None) -> VideoFacts:
     """Decode every frame of the film's picture once (memory stays flat) and tell what was found.
 
     Raises InputError when the file is no film (see open_container), has no video stream, an unknown codec, timestamps that are missing or run
@@ -65,19 +89,19 @@ def scan(path: str | Path) -> VideoFacts:
     is_truncated and num_damaged.
     """
     path = str(path if pinned_object(path) else Path(path).absolute())
-    facts, num_lost = _scan(path, "AUTO")
+    facts, num_lost = _scan(path, "AUTO", watch)
     if num_lost or facts.is_truncated:
         # With frame threads PyAV may swallow an error together with good frames; one thread per slice counts exactly.
-        facts, _ = _scan(path, "SLICE")
+        facts, _ = _scan(path, "SLICE", watch)
     return facts
 
 
-def _scan(path: str, thread_type: str) -> tuple[VideoFacts, int]:
+def _scan(path: str, thread_type: str, watch: FrameWatch | None) -> tuple[VideoFacts, int]:
     """The facts, and the number of packets of the picture that gave no frame."""
     with open_container(path) as container:
         stream = pick_video_stream(container, path)
         stream.thread_type = thread_type
-        walk = FilmWalk(path, stream)
+        walk = FilmWalk(path, stream, watch)
         walk.run(container)
         decoded_frames.add(path, len(walk.pts))
         first = walk.first_frame
@@ -137,8 +161,8 @@ def _warnings(container: InputContainer, walk: "FilmWalk", is_mirrored: bool) ->
 class FilmWalk:
     """Collects what one pass over all packets shows; keeps numbers per frame, never a second picture."""
 
-    def __init__(self, path: str, stream: VideoStream):
-        self.path, self.stream = path, stream
+    def __init__(self, path: str, stream: VideoStream, watch: FrameWatch | None):
+        self.path, self.stream, self.watch = path, stream, watch
         self.pts: list[int] = []
         self.is_keyframe: list[bool] = []
         self.first_frame: VideoFrame | None = None
@@ -198,6 +222,8 @@ class FilmWalk:
             )
         if self.first_frame is None:
             self.first_frame = frame
+            if self.watch is not None:
+                self.watch.begin(_shape(frame, self.stream))
         first = self.first_frame
         if (frame.width, frame.height, frame.format.name) != (first.width, first.height, first.format.name):
             raise InputError(
@@ -209,3 +235,11 @@ class FilmWalk:
         self.last_duration = int(frame.duration or 0)
         self.num_interlaced += frame.interlaced_frame
         self.num_corrupt += frame.is_corrupt
+        if self.watch is not None:
+            self.watch.see(frame)
+
+
+def _shape(frame: VideoFrame, stream: VideoStream) -> PictureShape:
+    degrees, _ = rotation(frame)
+    width, height = (frame.height, frame.width) if degrees in (90, 270) else (frame.width, frame.height)
+    return PictureShape(width, height, degrees, Fraction(str(stream.sample_aspect_ratio or 1)), Fraction(str(stream.time_base)))

@@ -9,7 +9,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from infra import decoded_frames
@@ -123,7 +123,7 @@ def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = No
         height = max(1, round(upright_height * width / upright_width))
         coded_width, coded_height = (height, width) if quarter_turns % 2 else (width, height)
     shrinks = coded_width < frame.width
-    picture = _reformatter().reformat(
+    picture = _reformatter("upright" if width is None else "scaled").reformat(
         frame,
         width=coded_width,
         height=coded_height,
@@ -136,6 +136,36 @@ def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = No
     return np.ascontiguousarray(np.rot90(picture.to_ndarray(), -quarter_turns))
 
 
+def small_picture(frame: VideoFrame, rotation_degrees: int, size: tuple[int, int]) -> VideoFrame:
+    """The picture as a viewer sees it, turned upright and scaled to size (width, height, both even): a new yuv420p frame, BT.709, limited range.
+
+    It goes over in one step, without RGB in between.
+    """
+    quarter_turns = rotation_degrees // 90 % 4
+    width, height = size[::-1] if quarter_turns % 2 else size
+    small = _reformatter("small").reformat(
+        frame,
+        width=width,
+        height=height,
+        format="yuv420p",
+        src_colorspace=color_matrix(frame),
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG if frame.format.name.startswith("yuvj") else None,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=int(Interpolation.AREA if width < frame.width else Interpolation.BICUBIC) | int(Interpolation.ACCURATE_RND),
+        threads=1,
+    )
+    turned = VideoFrame(*size, "yuv420p") if quarter_turns or small is frame else small
+    turned.colorspace, turned.color_range = _BT709, int(ColorRange.MPEG)
+    if turned is small:
+        return small
+    for plane, target in zip(small.planes, turned.planes, strict=True):
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]  # type: ignore[call-overload]
+        into = np.frombuffer(target, np.uint8).reshape(target.height, target.line_size)  # type: ignore[call-overload]
+        into[:, : target.width] = np.rot90(rows, -quarter_turns)
+    return turned
+
+
 def color_matrix(frame: VideoFrame) -> int:
     """FFmpeg's AVColorSpace number to convert this frame with: as tagged where that is known, else by the size."""
     tagged = int(frame.colorspace)
@@ -146,8 +176,8 @@ def color_matrix(frame: VideoFrame) -> int:
     return _BT709 if frame.height >= 720 else _BT601
 
 
-def _reformatter() -> VideoReformatter:
-    """One per thread: it keeps its tables from frame to frame and may not be shared."""
-    if not hasattr(_reformatters, "own"):
-        _reformatters.own = VideoReformatter()
-    return _reformatters.own
+def _reformatter(purpose: str) -> VideoReformatter:
+    """One per thread and purpose: it keeps its tables from frame to frame and may not be shared."""
+    if not hasattr(_reformatters, purpose):
+        setattr(_reformatters, purpose, VideoReformatter())
+    return getattr(_reformatters, purpose)

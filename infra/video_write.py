@@ -1,6 +1,6 @@
 """Encodes a run of frames as one segment that can be joined to others without re-encoding: closed GOP, same headers, same reorder delay."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -160,20 +160,32 @@ def average_rate(film: PictureFacts) -> Fraction:
 
 
 def encode_segment(path: Path, frames: Iterable[VideoFrame], film: PictureFacts, pts: np.ndarray, encoding: Encoding) -> None:
-    """Encode frames, which take the times `pts` (int64, the film's time base), into a new file.
+    """Encode frames, which take the times `pts` (int64, the film's time base), into a new file; see written_segment."""
+    with written_segment(path, film, pts, encoding) as add:
+        for frame in frames:
+            add(frame)
 
-    frames: in coded orientation, any layout that holds the film's samples (see planes.to_format); they must not be used after. Where possible they
+
+@contextmanager
+def written_segment(path: Path, film: PictureFacts, pts: np.ndarray, encoding: Encoding) -> Iterator[Callable[[VideoFrame], None]]:
+    """A new file with frames of the film, which take the times `pts` (int64, the film's time base): call what is given once for each.
+
+    Frames: in coded orientation, any layout that holds the film's samples (see planes.to_format); they must not be used after. Where possible they
     are passed on as they are. Raises OurTroubleError when there are not len(pts) of them or encoding fails, TransientError when the disk is full.
     """
     time_base, times = frame_clock(film, pts)
     num_written = 0
     with written_container(path, "nut") as container:
         stream = _add_stream(container, film, encoding, time_base)
-        for frame in frames:
+
+        def add(frame: VideoFrame) -> None:
+            nonlocal num_written
             if num_written == len(times):
                 raise OurTroubleError(f"More than the {len(times)} frames of the segment came to be encoded.")
             container.mux(stream.encode(_prepared(frame, encoding, int(times[num_written]), time_base)))
             num_written += 1
+
+        yield add
         container.mux(stream.encode(None))
     if num_written != len(times):
         raise OurTroubleError(f"Only {num_written} of {len(times)} frames of the segment came to be encoded.")
@@ -248,11 +260,16 @@ def tag_colours(stream: VideoStream, film: PictureFacts) -> None:
     context.color_primaries, context.color_trc, context.colorspace = film.color_primaries, film.color_transfer, film.color_space
 
 
+def repeatable_x264() -> str:
+    """What x264's parameters need so that the same pictures give the same bytes: its AVX-512 code reads stray memory in macroblock-tree, and writes
+    other bytes on every run at many picture sizes."""
+    return ":asm=AVX2" if cv2.checkHardwareSupport(CPU_AVX512) else ""
+
+
 def _h264_options(film: PictureFacts) -> tuple[str, dict[str, str]]:
     # stitchable: headers do not depend on the content, so that all segments of a film have the same ones.
     parameters = f"open-gop=0:bframes={MAX_B_FRAMES}:b-pyramid=normal:stitchable=1:force-cfr={0 if film.is_vfr else 1}"
-    if cv2.checkHardwareSupport(CPU_AVX512):
-        parameters += ":asm=AVX2"  # x264's AVX-512 code reads stray memory in macroblock-tree: other bytes on every run at many picture sizes
+    parameters += repeatable_x264()
     location = "center" if chroma_location(film) == "center" else "unspecified"  # H.264 without a word means left
     return "libx264", {"crf": str(CRF), "preset": PRESET, "x264-params": parameters, "chroma_sample_location": location}
 

@@ -5,7 +5,7 @@ from tasks.leak_probe import leak_share
 from tasks.picture_checks import check_pictures
 from tasks.types import Film, Models, PictureChecks, Shot, ShotFaces, ShotPatches, TakeSettings
 
-VERSION = 1
+VERSION = 2
 
 
 def check_take(

@@ -64,13 +64,14 @@ class FrameChanges:
     def blank_run(self, n: int) -> tuple[int, int]:
         """The half-open range of frames around n that are, on average, as dark as black or as light as white; [n, n) if n is not."""
         first = end = n
-        while first > 0 and self._is_extreme(first - 1):
+        while first > 0 and self.is_extreme(first - 1):
             first -= 1
-        while end < len(self) and self._is_extreme(end):
+        while end < len(self) and self.is_extreme(end):
             end += 1
         return first, end
 
-    def _is_extreme(self, n: int) -> bool:
+    def is_extreme(self, n: int) -> bool:
+        """On average as dark as black or as light as white."""
         return not BLACK_LEVEL <= self._level[n] < WHITE_LEVEL
 
     def is_light_change(self, n: int) -> bool:

@@ -1,13 +1,14 @@
 """Looks at a film once, frame by frame, and accepts it as a Film record or refuses it with a reason."""
 
 from pathlib import Path
+from typing import Protocol
 
 from infra.artifacts import ArtifactStore
 from infra.durable import sha256_of_file
 from infra.errors import InputError
 from infra.file_state import state_of, unchanged
 from infra.ranged_file import hashed_while_read
-from infra.scan import VideoFacts, scan
+from infra.scan import FrameWatch, VideoFacts, scan
 from infra.sources import PinnedObject, pinned_object, refuse_damaged
 from tasks.types import AudioStream, Film, Record
 
@@ -20,32 +21,48 @@ class FilmDigest(Record):
     sha256: str
 
 
-def inspect_film(store: ArtifactStore, path: str | Path) -> Film:
+class FilmWatch(FrameWatch, Protocol):
+    """Sees a film's frames while it is inspected."""
+
+    def identify(self, path: str, sha256: str, state: str) -> None:
+        """What is about to be seen are these bytes. Not told of a film whose digest is only known once it has been read."""
+        ...
+
+
+def inspect_film(store: ArtifactStore, path: str | Path, watch: FilmWatch | None = None) -> Film:
     """The film at a local path, or at one of infra.sources, as a record; every frame is decoded once, unless the same bytes were inspected before.
+
+    watch: sees the frames if they are decoded.
 
     Raises InputError, saying what to do, for a file that is no film, has no video stream, is truncated (with the number of frames declared and
     decoded), is damaged inside, or is beyond the limits of infra.container.
     """
     pinned = pinned_object(path)
     if pinned is not None:
-        return _inspect_object(store, pinned)
+        return _inspect_object(store, pinned, watch)
     path = Path(path).absolute()
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     state = state_of(path)
     sha256 = sha256_of_file(path)
+
+    def make() -> Film:
+        if watch is not None:
+            watch.identify(str(path), sha256, state)
+        return _film_of(store, scan(path, watch), sha256)
+
     with unchanged(path, sha256, state):
-        film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, lambda: _film_of(store, scan(path), sha256))
+        film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, make)
     return film.model_copy(update={"path": str(path), "state": state})  # the same bytes may lie elsewhere today
 
 
-def _inspect_object(store: ArtifactStore, pinned: PinnedObject) -> Film:
+def _inspect_object(store: ArtifactStore, pinned: PinnedObject, watch: FilmWatch | None) -> Film:
     """As a file, but it is read in order and only once: its digest is taken while it is decoded."""
     seen: list[VideoFacts] = []
 
     def read_it() -> FilmDigest:
         with hashed_while_read(pinned) as reading:
-            seen.append(scan(str(pinned)))
+            seen.append(scan(str(pinned), watch))
             sha256 = reading.finish()
         refuse_damaged(pinned, sha256)
         return FilmDigest(sha256=sha256)
@@ -54,7 +71,7 @@ def _inspect_object(store: ArtifactStore, pinned: PinnedObject) -> Film:
     sha256 = store.get_or_make("read_film", STEP_VERSION, inputs, FilmDigest, read_it).sha256
 
     def make() -> Film:
-        return _film_of(store, seen[0] if seen else scan(str(pinned)), sha256)
+        return _film_of(store, seen[0] if seen else scan(str(pinned), watch), sha256)
 
     film = store.get_or_make("inspect_film", STEP_VERSION, {"film": sha256}, Film, make)
     return film.model_copy(update={"path": str(pinned), "state": pinned.version})

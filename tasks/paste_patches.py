@@ -1,6 +1,6 @@
 """Pastes lip patches into decoded frames, in the film's own pixel format; what has no patch stays as it was decoded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -8,9 +8,9 @@ from av.video.frame import VideoFrame
 from infra.array_rows import ArrayRows
 from infra.artifacts import ArtifactStore
 from infra.planes import add_bgr_delta
-from infra.video import upright_bgr
+from infra.regions import upright_region
 from tasks.types import LipPatch
-from wav2lip_core.face_crop import paste_delta
+from wav2lip_core.face_crop import paste_delta, pixel_rect
 
 
 class PatchFaces:
@@ -49,14 +49,13 @@ def in_order(patches: Sequence[LipPatch], first: int, end: int) -> list[LipPatch
     return sorted(here, key=lambda patch: (patch.first_frame, patch.track_id))
 
 
-def patched_frames(frames: Iterator[tuple[int, VideoFrame]], faces: PatchFaces, rotation_degrees: int) -> Iterator[VideoFrame]:
-    """The frames, coded orientation and native format, with the faces pasted."""
-    for n, frame in frames:
-        found = faces.of_frame(n)
-        if found:
-            picture = upright_bgr(frame, rotation_degrees)  # as decoded: two faces of one frame do not see each other's change
-            for box, face in found:
-                change = paste_delta(picture, box, face)
-                if change is not None:
-                    frame = add_bgr_delta(frame, *change, rotation_degrees)
-        yield frame
+def paste(frame: VideoFrame, faces: Sequence[tuple[np.ndarray, np.ndarray]], rotation_degrees: int) -> VideoFrame:
+    """A frame, coded orientation and native format, with (box, face) pasted; the frame handed in must not be used after."""
+    # As decoded: two faces of one frame do not see each other's change.
+    looked_at = [upright_region(frame, rotation_degrees, pixel_rect(box)) for box, _ in faces]
+    for (box, face), (picture, left, top) in zip(faces, looked_at, strict=True):
+        change = paste_delta(picture, box - np.array([left, top, left, top], box.dtype), face)
+        if change is not None:
+            (x0, y0, x1, y1), delta = change
+            frame = add_bgr_delta(frame, (x0 + left, y0 + top, x1 + left, y1 + top), delta, rotation_degrees)
+    return frame

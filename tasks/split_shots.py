@@ -2,15 +2,16 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from av.video.frame import VideoFrame
 from scenedetect import FrameTimecode
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, ThresholdDetector
 
 from infra.artifacts import ArtifactStore
-from infra.video import FrameReader
+from infra.video import FrameReader, upright_bgr
 from tasks.frame_changes import BLACK_LEVEL, LOOK_BACK, WHITE_LEVEL, FrameChanges
 from tasks.types import Film, Shot, ShotList
 
@@ -21,6 +22,8 @@ MIN_PALETTE_STEP = 0.3  # a whip pan changes every pixel but few colours (measur
 WIDE_WINDOW = 8  # frames on either side
 MAX_RIVALS = 2  # drawings on threes and films with every picture repeated change as much again and again: they are not cut at each
 NUM_MIRRORED = WIDE_WINDOW + 1
+SETTLES_AFTER = 2 * WIDE_WINDOW  # frames: more than what any part of the decision looks ahead, but for fades
+SETTLE_EVERY = 4  # frames
 
 
 def split_shots(store: ArtifactStore, film: Film) -> tuple[Shot, ...]:
@@ -28,12 +31,18 @@ def split_shots(store: ArtifactStore, film: Film) -> tuple[Shot, ...]:
 
     A film without a cut is one shot. A fade through black or white is one cut in its middle; dissolves are not cut.
     """
+    return keep_shots(store, film, lambda: _find_cuts(store, film))
+
+
+def keep_shots(store: ArtifactStore, film: Film, find: Callable[[], list[int]]) -> tuple[Shot, ...]:
+    """The film's shots; find() gives the cuts where they are not stored yet."""
     inputs = {"film": film.sha256, "num_frames": film.num_frames, "rotation": film.rotation_degrees}
+    return store.get_or_make("split_shots", STEP_VERSION, inputs, ShotList, lambda: ShotList(shots=shots_between(find(), film.num_frames))).shots
 
-    def make() -> ShotList:
-        return ShotList(shots=shots_between(_find_cuts(store, film), film.num_frames))
 
-    return store.get_or_make("split_shots", STEP_VERSION, inputs, ShotList, make).shots
+def cut_picture(frame: VideoFrame, width: int, rotation_degrees: int) -> np.ndarray:
+    """A frame as find_cuts wants it: uint8 (H, W, 3) BGR. width: of the upright film."""
+    return upright_bgr(frame, rotation_degrees, min(PICTURE_WIDTH, width))
 
 
 def shots_between(cuts: list[int], num_frames: int) -> tuple[Shot, ...]:
@@ -45,35 +54,99 @@ def shots_between(cuts: list[int], num_frames: int) -> tuple[Shot, ...]:
 def _find_cuts(store: ArtifactStore, film: Film) -> list[int]:
     timing = store.load_arrays(film.timing)
     reader = FrameReader(film.path, timing["pts"], film.time_base, timing["is_keyframe"], film.rotation_degrees)
-    return find_cuts(image for _, image in reader.pictures(0, film.num_frames, width=min(PICTURE_WIDTH, film.width)))
+    return find_cuts(cut_picture(frame, film.width, film.rotation_degrees) for _, frame in reader.frames(0, film.num_frames))
 
 
 def find_cuts(images: Iterable[np.ndarray]) -> list[int]:
     """The first frames of all shots but the first, of a film given as uint8 (H, W, 3) BGR pictures in order. Memory does not grow with pictures."""
-    changes = FrameChanges()
-    # PySceneDetect's defaults, for cuts that stand out from two frames on either side.
-    near = _Bench(AdaptiveDetector(3.0, min_scene_len=0, window_width=2, min_content_val=15.0), first_number=-NUM_MIRRORED)
-    # For cuts between like pictures, as two takes of one speaker: weak, but alone in a calm stretch.
-    wide = _Bench(
-        AdaptiveDetector(adaptive_threshold=4.5, min_content_val=4.5, window_width=WIDE_WINDOW, min_scene_len=0), first_number=-NUM_MIRRORED
-    )
-    content = _Bench(ContentDetector(threshold=27.0, min_scene_len=0))
-    fades = _Bench(
-        ThresholdDetector(threshold=BLACK_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES),
-        ThresholdDetector(threshold=WHITE_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES, method=ThresholdDetector.Method.CEILING),
-    )
-    for image, is_film in _with_mirrored_ends(images):
-        near.add(image)
-        wide.add(image)
-        if is_film:
-            content.add(image)
-            fades.add(image)
-            changes.add(image)
-    recoloured = {n for n in near.cuts | content.cuts if 0 < n < len(changes) and changes.palette_step(n) >= MIN_PALETTE_STEP}
-    alone = {n for n in near.cuts | wide.cuts if 0 < n < len(changes) and changes.num_rivals(n, WIDE_WINDOW) <= MAX_RIVALS}
-    hard_cuts = [n for n in sorted(recoloured | alone) if _is_cut(changes, n)]
-    hard_cuts = _without_blends(changes, _without_flashes(changes, hard_cuts))
-    return sorted({*hard_cuts, *(n for n in fades.cuts if _is_fade(changes, n, hard_cuts))})
+    finder = CutFinder()
+    for image in images:
+        finder.add(image)
+    return finder.finish()
+
+
+class CutFinder:
+    """Finds a film's cuts while its pictures come: uint8 (H, W, 3) BGR in order. Memory holds a few numbers per frame.
+
+    Adaptive detectors compare with frames on either side and would see no cut near the film's ends: they are shown NUM_MIRRORED pictures before
+    and after, as in a looking glass.
+    """
+
+    def __init__(self) -> None:
+        self._changes = FrameChanges()
+        # PySceneDetect's defaults, for cuts that stand out from two frames on either side.
+        self._near = _Bench(AdaptiveDetector(3.0, min_scene_len=0, window_width=2, min_content_val=15.0), first_number=-NUM_MIRRORED)
+        # For cuts between like pictures, as two takes of one speaker: weak, but alone in a calm stretch.
+        weak = AdaptiveDetector(adaptive_threshold=4.5, min_content_val=4.5, window_width=WIDE_WINDOW, min_scene_len=0)
+        self._wide = _Bench(weak, first_number=-NUM_MIRRORED)
+        self._content = _Bench(ContentDetector(threshold=27.0, min_scene_len=0))
+        self._fades = _Bench(
+            ThresholdDetector(threshold=BLACK_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES),
+            ThresholdDetector(threshold=WHITE_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES, method=ThresholdDetector.Method.CEILING),
+        )
+        self._head: list[np.ndarray] | None = []  # until there are enough to mirror
+        self._tail: deque[np.ndarray] = deque(maxlen=NUM_MIRRORED + 1)
+        self._num_settled = 0
+        self._extreme_since: int | None = None
+
+    def add(self, image: np.ndarray) -> None:
+        if self._head is None:
+            self._show(image)
+            return
+        self._head.append(image)
+        if len(self._head) > NUM_MIRRORED:
+            self._begin(self._head)
+
+    def settled(self) -> list[int]:
+        """The cuts that were told from all others since the last call: what comes later hardly ever changes them. finish() has the last word."""
+        num_seen = len(self._changes)
+        if num_seen == 0:
+            return []
+        if not self._changes.is_extreme(num_seen - 1):
+            self._extreme_since = None
+        elif self._extreme_since is None:
+            self._extreme_since = num_seen - 1
+        end = num_seen - SETTLES_AFTER if self._extreme_since is None else min(num_seen - SETTLES_AFTER, self._extreme_since)
+        if end < self._num_settled + SETTLE_EVERY:
+            return []
+        cuts = [cut for cut in self._cuts(self._num_settled - SETTLES_AFTER, end) if cut >= self._num_settled]
+        self._num_settled = end
+        return cuts
+
+    def finish(self) -> list[int]:
+        """No picture is to come: the first frames of all shots but the first."""
+        if self._head:
+            self._begin(self._head)
+        for n in range(1, NUM_MIRRORED + 1 if self._tail else 0):
+            image = self._tail[max(-1 - n, -len(self._tail))]
+            self._near.add(image)
+            self._wide.add(image)
+        return self._cuts(0, len(self._changes))
+
+    def _begin(self, head: list[np.ndarray]) -> None:
+        for n in range(NUM_MIRRORED, 0, -1):
+            image = head[min(n, len(head) - 1)]
+            self._near.add(image)
+            self._wide.add(image)
+        for image in head:
+            self._show(image)
+        self._head = None
+
+    def _show(self, image: np.ndarray) -> None:
+        self._tail.append(image)
+        for bench in (self._near, self._wide, self._content, self._fades):
+            bench.add(image)
+        self._changes.add(image)
+
+    def _cuts(self, first: int, end: int) -> list[int]:
+        """The cuts among frames [first, end), as far as they can be told by now."""
+        changes, here = self._changes, range(max(1, first), min(end, len(self._changes)))
+        sudden = {n for n in self._near.cuts | self._content.cuts if n in here and changes.palette_step(n) >= MIN_PALETTE_STEP}
+        alone = {n for n in self._near.cuts | self._wide.cuts if n in here and changes.num_rivals(n, WIDE_WINDOW) <= MAX_RIVALS}
+        hard_cuts = [n for n in sorted(sudden | alone) if _is_cut(changes, n)]
+        hard_cuts = _without_blends(changes, _without_flashes(changes, hard_cuts))
+        fades = {n for n in self._fades.cuts if first <= n < end or end == len(changes)}
+        return sorted({*hard_cuts, *(n for n in fades if _is_fade(changes, n, hard_cuts))})
 
 
 class _Bench:
@@ -88,25 +161,6 @@ class _Bench:
         for detector in self._detectors:
             self.cuts.update(cut.frame_num + self._first_number for cut in detector.process_frame(timecode, image_bgr))
         self._num_shown += 1
-
-
-def _with_mirrored_ends(images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """(picture, is it the film's) with NUM_MIRRORED pictures before and after, as in a looking glass: adaptive detectors compare with
-    frames on either side, and would see no cut near the film's ends."""
-    images = iter(images)
-    head = list(itertools.islice(images, NUM_MIRRORED + 1))
-    if not head:
-        return
-    for n in range(NUM_MIRRORED, 0, -1):
-        yield head[min(n, len(head) - 1)], False
-    tail = deque(head, maxlen=NUM_MIRRORED + 1)
-    for image in head:
-        yield image, True
-    for image in images:
-        tail.append(image)
-        yield image, True
-    for n in range(1, NUM_MIRRORED + 1):
-        yield tail[max(-1 - n, -len(tail))], False
 
 
 def _is_cut(changes: FrameChanges, n: int) -> bool:

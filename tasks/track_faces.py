@@ -1,10 +1,10 @@
 """Who is seen in a shot, and where in every frame: detected every fifth of a second, followed in between, smoothed, and cropped."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 import av
 import cv2
@@ -13,13 +13,14 @@ import numpy as np
 from infra.artifacts import Artifact, ArtifactStore
 from infra.errors import InputError
 from infra.video import FrameReader, upright_bgr
+from tasks.face_stills import StillCutter
+from tasks.track_crops import Frames, cut_crops
 from tasks.types import FaceTrack, Film, Shot, ShotFaces
-from wav2lip_core import face_crop
 from wav2lip_core.face_detector import DETECTION_WIDTH_PX, Face, FaceDetector, FaceDetectorError, open_detector
 from wav2lip_core.face_path import FacePath, smooth_path
 from wav2lip_core.face_tracker import FaceTracker, Trail
 
-VERSION = 1
+VERSION = 2
 LOOK_EVERY_S = 0.2
 SHORTEST_LOOK_GAP_S = 0.08  # however restless the picture is
 RESTLESS_CHANGE = 12.0  # mean grey levels of a thumbnail since the last look, above which a detector looks again
@@ -33,7 +34,6 @@ SURE_SCORES = {"dlib": 0.5, "yunet": 0.8, "retinaface": 0.95}
 
 SMALLEST_FACE_PX = 48  # of the canonical box's height
 MOST_CROPPED_TRACKS = 50  # the largest faces
-CROP_PX = 96
 
 MissesFaces = Callable[[av.VideoFrame, list[Face]], bool]
 
@@ -45,12 +45,33 @@ def track_faces(store: ArtifactStore, film: Film, shot: Shot, detector_name: str
     float32 in the detector's own scale, detected (n,) bool (False where a gap was bridged), landmarks (n, 5, 2) float32 if the detector
     gives any. Crops: uint8 (n, 96, 96, 3) BGR. Memory does not grow with the shot. Raises InputError when the detector cannot be opened.
     """
-    detector = _open(detector_name, detector_weights)
-    inputs = {"film_sha256": film.sha256, "shot": shot, "detector": detector.name, "detector_sha256": detector.sha256}
-    return store.get_or_make("track_faces", VERSION, inputs, ShotFaces, lambda: _tracked(store, film, shot, detector))
+    detector = open_once(detector_name, detector_weights)
+
+    def make() -> ShotFaces:
+        timing = store.load_arrays(film.timing)
+        reader = FrameReader(film.path, timing["pts"], film.time_base, timing["is_keyframe"], film.rotation_degrees)
+        pts = timing["pts"][shot.first_frame : shot.end_frame]
+        return follow_faces(store, film, shot, (pts - pts[0]) * float(film.time_base), reader, detector)
+
+    return keep_faces(store, film.sha256, shot, detector, make)
 
 
-def _open(name: str, weights: str | Path | None) -> FaceDetector:
+def keep_faces(store: ArtifactStore, film_sha256: str, shot: Shot, detector: FaceDetector, make: Callable[[], ShotFaces]) -> ShotFaces:
+    """The faces of one shot; make() finds them where they are not stored yet."""
+    return store.get_or_make("track_faces", VERSION, _inputs(film_sha256, shot, detector), ShotFaces, make)
+
+
+def stored_faces(store: ArtifactStore, film_sha256: str, shot: Shot, detector: FaceDetector) -> ShotFaces | None:
+    """The faces of one shot, if somebody found them before."""
+    return store.find("track_faces", VERSION, _inputs(film_sha256, shot, detector), ShotFaces)
+
+
+def _inputs(film_sha256: str, shot: Shot, detector: FaceDetector) -> dict:
+    return {"film_sha256": film_sha256, "shot": shot, "detector": detector.name, "detector_sha256": detector.sha256}
+
+
+def open_once(name: str, weights: str | Path | None) -> FaceDetector:
+    """The detector; the same one for the same weights. Raises InputError when it cannot be opened."""
     try:
         status = None if weights is None else Path(weights).stat()
         return _opened(name, None if weights is None else str(weights), status and (status.st_mtime_ns, status.st_size))
@@ -63,49 +84,63 @@ def _opened(name: str, weights: str | None, _file_state: tuple[int, int] | None)
     return open_detector(name, weights)
 
 
-def _tracked(store: ArtifactStore, film: Film, shot: Shot, detector: FaceDetector) -> ShotFaces:
-    timing = store.load_arrays(film.timing)
-    reader = FrameReader(film.path, timing["pts"], film.time_base, timing["is_keyframe"], film.rotation_degrees)
-    pts = timing["pts"][shot.first_frame : shot.end_frame]
-    paths = _paths(reader, film, shot, (pts - pts[0]) * float(film.time_base), detector)
+class Shape(Protocol):
+    """Upright size in pixels, their shape, and the clockwise turn that makes the coded picture upright."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def rotation_degrees(self) -> int: ...
+    @property
+    def sample_aspect_ratio(self) -> Fraction: ...
+
+
+def follow_faces(store: ArtifactStore, film: Shape, shot: Shot, times_s: np.ndarray, reader: Frames, detector: FaceDetector) -> ShotFaces:
+    """The faces of one shot, from its frames. times_s: float64 (n,) of each, from the shot's first."""
+    paths = _paths(reader, film, shot, times_s, detector)
     reasons = [_unusable_reason(path) for path in paths]
     usable = [i for i, reason in enumerate(reasons) if reason is None]
     for i in sorted(usable, key=lambda i: -_height(paths[i]))[MOST_CROPPED_TRACKS:]:
         reasons[i] = "too_many"
-    crops = _cropped(store, reader, shot, {i: paths[i] for i, reason in enumerate(reasons) if reason is None})
-    tracks = [_record(store, shot, i, path, crops.get(i), reasons[i]) for i, path in enumerate(paths)]
+    cut = {i: paths[i] for i, reason in enumerate(reasons) if reason is None}
+    stills = {i: StillCutter(path.boxes, times_s[path.first_frame : path.end_frame], film.width, film.height) for i, path in cut.items()}
+    crops = cut_crops(store, reader, film.rotation_degrees, shot, cut, stills)
+    kept = {i: cutter.put(store) for i, cutter in stills.items()}
+    tracks = [_record(store, shot, i, path, crops.get(i), kept.get(i), reasons[i]) for i, path in enumerate(paths)]
     return ShotFaces(shot_index=shot.index, num_faces=len(tracks), tracks=tuple(tracks))
 
 
 # First pass: where the faces are.
 
 
-def _paths(reader: FrameReader, film: Film, shot: Shot, times_s: np.ndarray, detector: FaceDetector) -> list[FacePath]:
+def _paths(reader: Frames, film: Shape, shot: Shot, times_s: np.ndarray, detector: FaceDetector) -> list[FacePath]:
     """The smooth path of every person, from left to right at first sight. Starts again, closer, when faces turn out to be too small."""
     size, close_size = (_square_size(film, min(film.width, width)) for width in (DETECTION_WIDTH_PX, CLOSE_WIDTH_PX))
     close_detector = detector.at_width(close_size[0])
 
     def misses_faces(frame: av.VideoFrame, faces: list[Face]) -> bool:
-        return len(close_detector.detect([_picture(frame, reader, close_size)])[0]) > len(faces)
+        return len(close_detector.detect([_picture(frame, film.rotation_degrees, close_size)])[0]) > len(faces)
 
     sees_all = close_size == size or detector.smallest_face_px(film.width) <= SMALLEST_FACE_PX
-    tracker = _followed(reader, shot, times_s, detector, size, _misses_none if sees_all else misses_faces)
+    tracker = _followed(reader, film.rotation_degrees, shot, times_s, detector, size, _misses_none if sees_all else misses_faces)
     if tracker is None:
-        size, tracker = close_size, _followed(reader, shot, times_s, close_detector, close_size, _misses_none)
+        size, tracker = close_size, _followed(reader, film.rotation_degrees, shot, times_s, close_detector, close_size, _misses_none)
         assert tracker is not None
     scale = film.width / size[0], film.height / size[1]
     paths = [smooth_path(trail, tracker.looks, times_s, scale) for trail in _people(tracker, SURE_SCORES[detector.name])]
     return sorted(paths, key=lambda path: (path.boxes[0, 0] + path.boxes[0, 2], path.first_frame))
 
 
-def _square_size(film: Film, width: int) -> tuple[int, int]:
+def _square_size(film: Shape, width: int) -> tuple[int, int]:
     """Width and height of the upright picture with square pixels: a detector does not know squeezed faces."""
     squeeze = float(film.sample_aspect_ratio if film.rotation_degrees % 180 == 0 else 1 / film.sample_aspect_ratio)
     return width, max(1, round(film.height * width / (film.width * min(max(squeeze, 0.25), 4.0))))
 
 
-def _picture(frame: av.VideoFrame, reader: FrameReader, size: tuple[int, int]) -> np.ndarray:
-    picture = upright_bgr(frame, reader.rotation_degrees, size[0])
+def _picture(frame: av.VideoFrame, rotation_degrees: int, size: tuple[int, int]) -> np.ndarray:
+    picture = upright_bgr(frame, rotation_degrees, size[0])
     return picture if picture.shape[0] == size[1] else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
@@ -114,7 +149,13 @@ def _misses_none(_frame: av.VideoFrame, _faces: list[Face]) -> bool:
 
 
 def _followed(
-    reader: FrameReader, shot: Shot, times_s: np.ndarray, detector: FaceDetector, size: tuple[int, int], misses_faces: MissesFaces
+    reader: Frames,
+    rotation_degrees: int,
+    shot: Shot,
+    times_s: np.ndarray,
+    detector: FaceDetector,
+    size: tuple[int, int],
+    misses_faces: MissesFaces,
 ) -> FaceTracker | None:
     """Every face followed through the shot, in pictures of this size and with frames counted from the shot's first; None if faces are missed."""
     tracker = FaceTracker()
@@ -122,7 +163,7 @@ def _followed(
     looked_s, looked_at = -np.inf, np.zeros((1, 1), np.float32)
     for n, frame in reader.frames(shot.first_frame, shot.end_frame):
         i = n - shot.first_frame
-        picture = _picture(frame, reader, size)
+        picture = _picture(frame, rotation_degrees, size)
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         thumbnail = cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
         tracker.follow(grey)
@@ -153,34 +194,7 @@ def _people(tracker: FaceTracker, sure_score: float) -> list[Trail]:
     return [trail for trail in tracker.trails() if is_real(trail)]
 
 
-# Second pass: the crops, and what can be done with each face.
-
-
-def _cropped(store: ArtifactStore, reader: FrameReader, shot: Shot, paths: dict[int, FacePath]) -> dict[int, Artifact]:
-    """Each path's canonical crops as one .npy, written frame by frame."""
-    if not paths:
-        return {}
-    with store.scratch() as folder:
-        files = {i: folder / f"{i}.npy" for i in paths}
-        with ExitStack() as stack:
-            outs = {i: stack.enter_context(_begun_npy(files[i], len(path.boxes))) for i, path in paths.items()}
-            first = min(path.first_frame for path in paths.values())
-            end = max(path.end_frame for path in paths.values())
-            for n, frame in reader.frames(shot.first_frame + first, shot.first_frame + end):
-                here = {i: n - shot.first_frame - path.first_frame for i, path in paths.items()}
-                here = {i: k for i, k in here.items() if 0 <= k < len(paths[i].boxes)}
-                picture = upright_bgr(frame, reader.rotation_degrees) if here else np.zeros((0, 0, 3), np.uint8)
-                for i, k in here.items():
-                    outs[i].write(face_crop.crop(picture, paths[i].boxes[k], CROP_PX).tobytes())
-        return {i: store.put_file(path, "application/x-npy") for i, path in files.items()}
-
-
-def _begun_npy(path: Path, num_crops: int) -> BinaryIO:
-    """A .npy file with its header written; the crops are to follow. Unlike a memory map it leaves nothing in memory."""
-    file = path.open("xb")
-    header = {"descr": "|u1", "fortran_order": False, "shape": (num_crops, CROP_PX, CROP_PX, 3)}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file
+# Second pass: the crops (see tasks.track_crops), and what can be done with each face.
 
 
 def _unusable_reason(path: FacePath) -> str | None:
@@ -201,7 +215,9 @@ def _is_profile(landmarks: np.ndarray) -> bool:
     return not 0 <= float(np.median(place)) <= 1
 
 
-def _record(store: ArtifactStore, shot: Shot, track_id: int, path: FacePath, crops: Artifact | None, reason: str | None) -> FaceTrack:
+def _record(
+    store: ArtifactStore, shot: Shot, track_id: int, path: FacePath, crops: Artifact | None, stills: Artifact | None, reason: str | None
+) -> FaceTrack:
     arrays = {"boxes": path.boxes, "confidence": path.confidence, "detected": path.detected}
     if path.landmarks is not None:
         arrays["landmarks"] = path.landmarks
@@ -214,6 +230,7 @@ def _record(store: ArtifactStore, shot: Shot, track_id: int, path: FacePath, cro
         geometry=store.put_arrays(**arrays),
         mean_box=(x0, y0, x1, y1),
         crops=crops,
+        stills=stills,
         usable=reason is None,
         unusable_reason=reason,
     )

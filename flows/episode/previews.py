@@ -7,7 +7,8 @@ from flows.episode.steps import Call
 from flows.episode.study import Run, Study, megapixels
 from flows.episode.takes import Takes
 from flows.run import progress
-from tasks.types import DubRequest, Preview, QaReport
+from tasks.render_reel import REEL_S, plan_reels
+from tasks.types import DubRequest, Film, Preview, QaReport, Shot
 
 logger = logging.getLogger(__name__)
 Key = tuple[int, str]  # shot index, language
@@ -25,6 +26,7 @@ def make_previews(run: Run[DubRequest], study: Study, takes: Takes) -> dict[Key,
                 "patches": tuple(patch for patch in takes.patches_of(report.language) if patch.shot_index == report.shot.index),
                 "original": study.original,
                 "dub": study.dubs[report.language],
+                "pieces": pieces_of(study.film, report.shot),
             },
             megapixels(study.film, report.shot.num_frames),
         )
@@ -38,6 +40,11 @@ def make_previews(run: Run[DubRequest], study: Study, takes: Takes) -> dict[Key,
             logger.warning("%s %s has no preview: %s", report.shot.name, report.language, outcome.error)
             progress.tell(progress.Said(f"{report.shot.name} {report.language} has no preview: {outcome.error}", is_warning=True))
     return found
+
+
+def pieces_of(film: Film, shot: Shot) -> tuple[tuple[int, int], ...]:
+    """The frame ranges in which a shot is rendered: its small pictures are made in the same reading."""
+    return tuple(plan_reels([shot], film.fps, REEL_S))
 
 
 def is_shown(report: QaReport) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-from flows.episode import dub_tracks
+from flows.episode import dub_tracks, first_look
 from flows.episode.retry_take import retry_take
 from flows.runners.calls import Call, Outcome, refuse_all_failed, results_of, run_all, run_one
 from flows.runners.step_runs import Done, TallyStore, observed
@@ -81,6 +81,7 @@ def is_worth_retrying(error: object) -> bool:
 
 
 INSPECT = as_task(inspect_film.inspect_film, "inspect", "inspect film")
+LOOK = as_task(first_look.look_at_film, "inspect", "inspect film")
 ORIGINAL = as_task(prepare_stem.prepare_original, "original", "original dialogue")
 STEM = as_task(dub_tracks.stem_or_refused, "stems", "dub {language}")
 SHOTS = as_task(split_shots.split_shots, "shots", "split shots")

@@ -17,13 +17,14 @@ from flows.episode.request_checks import Inputs, gather_inputs
 from flows.episode.steps import Call, Outcome, Workers
 from flows.run import interrupts, progress
 from flows.run.board import ProgressBoard
-from flows.run.disk_check import refuse_without_room
+from flows.run.disk_check import refuse_without_room, seems_to_fit
 from flows.run.ledger import Ledger
 from flows.run.source_watch import SourceWatch
 from flows.run.work_folder import work_folder_of
 from flows.run.work_store import work_store
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
+from infra.settings import get_settings
 from infra.sources import name_of
 from tasks.choose_speaker import cast_by_hand, cast_only_face
 from tasks.listen import has_speech
@@ -113,7 +114,7 @@ def begin(request: RequestT) -> Iterator[Run[RequestT]]:
 
 def study_film(run: Run) -> Study:
     """Inspect, listen, cut, find faces, cast. Raises InputError where the film or a track cannot be used."""
-    film: Film = run.one(steps.INSPECT, store=run.store, path=run.inputs.film)
+    film = _inspect(run)
     run.sources.add_film(film)
     if isinstance(run.request, DubRequest):
         refuse_without_room(run.request, film, num_languages(run), run.store.root)
@@ -132,6 +133,19 @@ def study_film(run: Run) -> Study:
         progress.tell(progress.Said(text, is_warning=True))
     troubles |= more_troubles
     return Study(film, original, dubs, shots, faces, castings, troubles, warnings, run.inputs.left_out | left_out, stems, characters)
+
+
+def _inspect(run: Run) -> Film:
+    """The film, and in the same reading its cuts and faces; where there seems to be no room for them, the film alone."""
+    path, request = run.inputs.film, run.request
+    name, weights = run.inputs.detector
+    if isinstance(request, DubRequest) and not seems_to_fit(request, path, num_languages(run), run.store.root):
+        film: Film = run.one(steps.INSPECT, store=run.store, path=path)
+    else:
+        num_threads = request.num_workers or get_settings().num_workers
+        film = run.one(steps.LOOK, store=run.store, path=path, detector_name=name, detector_weights=weights, num_threads=num_threads)
+    run.ledger.measure(steps.LOOK.name, megapixels(film))
+    return film
 
 
 def check_partition(film: Film, ranges: Sequence[tuple[int, int]]) -> None:
@@ -155,7 +169,7 @@ def foresee(run: Run[Any], film: Film) -> None:
     """Tell how much work each later stage is likely to have, so that a remaining time can be given."""
     num_shots = max(1, round(film.duration_s / TYPICAL_SHOT_S))
     pixels = megapixels(film)
-    foreseen = {"shots": (1, pixels), "faces": (num_shots, pixels), "casting": (num_shots, film.num_frames)}
+    foreseen = {"shots": (1, 0.0), "faces": (num_shots, 0.0), "casting": (num_shots, film.num_frames)}  # seen while the film was inspected
     if isinstance(run.request, DubRequest):
         for stage, calls, units in (
             ("sync", num_shots, film.num_frames),

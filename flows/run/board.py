@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 QUIET_S = 300.0
 
 # Percent of a run that lies behind once a stage is over; rough, for one language.
-PERCENT_AFTER = {"inspect": 3, "shots": 10, "faces": 30, "casting": 40, "sync": 65, "judge": 80, "reels": 92, "assemble": 97, "manifest": 100}
+PERCENT_AFTER = {"inspect": 25, "shots": 26, "faces": 30, "casting": 40, "sync": 65, "judge": 80, "reels": 92, "assemble": 97, "manifest": 100}
 
 
 class ProgressBoard:

@@ -4,16 +4,19 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.run import progress
+from infra.container import container_length_s, open_container
+from infra.declared import declared_rate, pick_video_stream
 from infra.errors import InputError
 from infra.s3_storage import S3Storage
 from infra.settings import get_settings
 from infra.storage import fetch, open_storage
 from infra.storage_keys import FolderLocation, S3Location, parse_location, redact
-from tasks.disk_needs import disk_needs
+from tasks.disk_needs import DiskNeeds, disk_needs
 from tasks.types import DubRequest, Film
 
 
@@ -32,21 +35,62 @@ def fetch_if_room(text: str, into: Path) -> Path:
 
 def refuse_without_room(request: DubRequest, film: Film, num_languages: int, artifacts: Path) -> None:
     """Raises InputError where what the dub will take does not fit. What of it is finished already is not counted again."""
-    needs, out = disk_needs(film, num_languages, request.codec), parse_location(request.out)
+    needs = disk_needs(film, num_languages, request.codec)
+    for short in _too_small(request, needs, artifacts):
+        needed = short.needed
+        if artifacts in short.folders:
+            needed -= min(finished_bytes(artifacts, film.sha256), needs.work)
+        if needed > short.free:
+            _tell(
+                f"This dub is expected to take {_gb(needed)} in {' and '.join(map(str, short.folders))}, "
+                f"but only {_gb(short.free)} are free there. {_WHAT_TO_DO}"
+            )
+
+
+def seems_to_fit(request: DubRequest, film: str, num_languages: int, artifacts: Path) -> bool:
+    """Whether there is room for the dub by what the film's header says; also where it says nothing, or there is no film: that is told later."""
+    try:
+        with open_container(film) as container:
+            stream = pick_video_stream(container, film)
+            duration_s = container_length_s(container)
+            fps = float(declared_rate(stream) or 25)
+            pixel_format = stream.codec_context.pix_fmt or "yuv420p"
+            declared = _Declared(stream.frames or round(duration_s * fps), stream.width, stream.height, pixel_format, duration_s)
+    except InputError:
+        return True
+    return not list(_too_small(request, disk_needs(declared, num_languages, request.codec), artifacts))
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A film's size in its header's words."""
+
+    num_frames: int
+    width: int
+    height: int
+    pixel_format: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class _Shortage:
+    """Folders of one disk, and bytes there."""
+
+    folders: tuple[Path, ...]
+    needed: int
+    free: int
+
+
+def _too_small(request: DubRequest, needs: DiskNeeds, artifacts: Path) -> Iterator[_Shortage]:
+    """The disks that a dub does not fit on, if nothing of it is finished."""
+    out = parse_location(request.out)
     folders = {artifacts: needs.work}
     if isinstance(out, FolderLocation):
         folders[out.path] = needs.out
     for device, needed in _by_device(folders).items():
-        some = next(folder for folder in folders if _device(folder) == device)
-        if needed <= (free := _free(some)):
-            continue
-        if _device(artifacts) == device:
-            needed -= min(finished_bytes(artifacts, film.sha256), needs.work)
-        if needed > free:
-            _tell(
-                f"This dub is expected to take {_gb(needed)} in {' and '.join(str(each) for each in folders if _device(each) == device)}, "
-                f"but only {_gb(free)} are free there. {_WHAT_TO_DO}"
-            )
+        here = tuple(folder for folder in folders if _device(folder) == device)
+        if needed > (free := _free(here[0])):
+            yield _Shortage(here, needed, free)
 
 
 def finished_bytes(artifacts: Path, film_sha256: str) -> int:

@@ -13,10 +13,10 @@ from infra.scratch import new_scratch_name
 
 # Seconds per unit on two slow cores, for a machine that has measured nothing yet. Units: megapixels of frames, or frames of faces.
 FIRST_GUESS = {
-    "inspect": 0.004,
+    "inspect": 0.07,
     "original": 0.005,
     "stems": 0.005,
-    "shots": 0.008,
+    "shots": 0.008,  # this and the next: of what inspecting the film has not found already
     "faces": 0.06,
     "casting": 0.01,
     "mix": 0.01,

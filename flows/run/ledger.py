@@ -25,6 +25,12 @@ class Ledger:
             if not outcome.done.was_reused:
                 self._work.setdefault(stage, []).append(Work(seconds=outcome.done.seconds, num_units=outcome.call.num_units))
 
+    def measure(self, stage: str, num_units: float) -> None:
+        """How much work the one call of a stage was, where that is only known when it is done."""
+        done = self._work.get(stage)
+        if done:
+            done[-1] = Work(seconds=done[-1].seconds, num_units=num_units)
+
     def add_rendered(self, reels: Iterable[Reel]) -> None:
         self.num_rendered_frames += sum(reel.end_frame - reel.first_frame for reel in reels)
 

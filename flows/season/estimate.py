@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
-from flows.run.forecast import FIRST_GUESS, Rates
+from flows.run.forecast import Rates
 from flows.season.costs import GPU_STAGES, Prices
 from flows.season.digests import InputDigests
 from flows.season.jobs import Job
@@ -23,7 +23,7 @@ from tasks.types import EpisodeEstimate, SeasonEstimate, SeasonRequest, SeasonRo
 
 TYPICAL_SHOT_S = 5.0
 GUESSED_BITS_PER_S = 8e6  # of a film in a bucket, which is not fetched for an estimate: 1080p at 25 fps
-MEASURED = ("stems", "shots", "faces", "casting", "sync", "judge", "check", "reels", "assemble", "previews")
+MEASURED = ("inspect", "stems", "casting", "sync", "judge", "check", "reels", "assemble", "previews")
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,11 @@ def _length(season: Season, job: Job, digests: InputDigests, rates: Rates, num_a
 def stage_seconds(size: FilmSize, num_languages: int, rates: Rates) -> dict[str, float]:
     """Seconds of each stage on one worker; a speaking face in every frame is counted, so most films take less."""
     pixels, frames = size.num_frames * size.megapixels, float(size.num_frames)
-    once = {"stems": size.duration_s, "shots": pixels, "faces": pixels, "casting": frames}
+    once = {"inspect": pixels, "stems": size.duration_s, "casting": frames}
     per_language = {"stems": size.duration_s, "sync": frames, "judge": frames, "check": frames, "reels": pixels, "assemble": pixels}
     seconds = {stage: rates.seconds_per_unit(stage) * units for stage, units in once.items()}
     for stage, units in per_language.items():
         seconds[stage] = seconds.get(stage, 0.0) + rates.seconds_per_unit(stage) * units * num_languages
-    # What is measured by the call, not by its size, goes by its share of a stage like it.
-    seconds["inspect"] = seconds["shots"] * FIRST_GUESS["inspect"] / FIRST_GUESS["shots"]
     seconds["previews"] = rates.seconds_per_unit("previews") * num_languages * pixels
     return seconds
 
@@ -134,7 +132,7 @@ def stage_seconds(size: FilmSize, num_languages: int, rates: Rates) -> dict[str,
 def stage_calls(size: FilmSize, num_languages: int) -> dict[str, int]:
     """How many calls of each stage there are to do at the same time."""
     num_shots = max(1, round(size.duration_s / TYPICAL_SHOT_S))
-    once = dict.fromkeys(("inspect", "shots"), 1) | dict.fromkeys(("faces", "casting"), num_shots)
+    once = dict.fromkeys(("inspect", "casting"), num_shots)  # several shots are looked at while the film is read
     many = dict.fromkeys(("sync", "judge", "check", "reels", "previews"), num_shots * num_languages)
     return once | many | {"stems": num_languages + 1, "assemble": num_languages}
 

@@ -18,6 +18,7 @@ class FaceTrack(Record):
     geometry: Artifact  # .npz: boxes (n, 4) float32 XYXY, confidence (n,) float32, detected (n,) bool, landmarks (n, 5, 2) float32 or absent
     mean_box: Box
     crops: Artifact | None = None  # .npy uint8 (n, 96, 96, 3) BGR: the canonical crops, frame by frame
+    stills: Artifact | None = None  # .npz: the face as large as in the film, now and then; see tasks.face_stills
     usable: bool = True
     unusable_reason: str | None = None  # too_small, profile, ...
 

@@ -10,8 +10,9 @@ import pytest
 from infra.artifacts import ArtifactStore
 from infra.sound import read_audio
 from tasks.inspect_film import inspect_film
-from tasks.make_previews import make_preview, preview_size
+from tasks.make_previews import make_preview
 from tasks.prepare_stem import prepare_original, prepare_stem
+from tasks.small_pictures import preview_size
 from tasks.types import Clip, Film, LipPatch, Shot, Stem
 from tests.film_clips import make_vfr_picture
 from tests.media import Sound, beep_starts, beeps, numbered_pictures, read_number, write_film, write_sound
@@ -77,6 +78,19 @@ def test_both_clips_hold_every_frame_of_the_shot_in_order_and_no_other(store, fi
         numbers = [read_number(picture) for picture in pictures_of(store, clip)]
         assert numbers == list(range(SHOT.first_frame, SHOT.end_frame))
         assert clip.num_frames == len(numbers)
+
+
+def test_a_shot_rendered_in_pieces_has_one_preview_of_all_its_frames(store, film, original, dub):
+    whole = make_preview(store, film, SHOT, (a_patch(store, 50, 70),), original, dub)
+    pieces = ((31, 49), (49, 66), (66, 84))
+    preview = make_preview(store, film, SHOT, (a_patch(store, 50, 70),), original, dub, pieces)
+    for clip, uncut in ((preview.before, whole.before), (preview.after, whole.after)):
+        pictures = pictures_of(store, clip)
+        assert [read_number(picture) for picture in pictures] == list(range(SHOT.first_frame, SHOT.end_frame))
+        differences = [np.abs(a.astype(int) - b).mean() for a, b in zip(pictures, pictures_of(store, uncut), strict=True)]
+        assert max(differences) < 3
+        with av.open(str(store.path(clip.video))) as container:
+            assert [round(frame.time * 25) for frame in container.decode(video=0)] == list(range(SHOT.num_frames))
 
 
 def test_before_sounds_like_the_original_and_after_like_the_dub_each_at_its_moment(store, film, original, dub):

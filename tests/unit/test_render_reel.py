@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra import decoded_frames
 from infra.artifacts import ArtifactStore
-from infra.errors import CorruptArtifactError
+from infra.errors import CorruptArtifactError, OurTroubleError
 from infra.scan import scan
 from infra.video import FrameReader
+from tasks import small_pictures
 from tasks.inspect_film import inspect_film
+from tasks.one_reading import BOTH, keep_small_pictures, missing_sides
 from tasks.render_reel import plan_reels, render_reel
 from tasks.types import Film, LipPatch, Shot
 from tests import media
@@ -142,6 +145,35 @@ def test_a_patch_file_that_is_no_patch_is_not_pasted(store, tmp_path):
     patch = make_patch(store, 0, 4, (40, 30, 90, 96)).model_copy(update={"patch": store.put_arrays(boxes=np.zeros((4, 4)))})
     with pytest.raises(CorruptArtifactError, match="faces"):
         render_reel(store, film, 0, 4, [patch], "fr", "h264")
+
+
+# -- small pictures for the previews
+
+
+def test_a_reel_and_its_small_pictures_come_from_one_reading(store, tmp_path):
+    film = inspect_film(store, make_picture(tmp_path / "film.mp4", num_frames=20))
+    patches = [make_patch(store, 5, 12, (40, 30, 90, 96))]
+    before = decoded_frames.counts()[film.path]
+    with_small = render_reel(store, film, 0, 20, patches, "fr", "h264", BOTH)
+    assert decoded_frames.counts()[film.path] - before == 20
+    assert missing_sides(store, film, 0, 20, patches, BOTH) == []
+    keep_small_pictures(store, film, 0, 20, patches, BOTH, {})
+    assert decoded_frames.counts()[film.path] - before == 20
+    other = ArtifactStore(tmp_path / "other")
+    alone = render_reel(other, inspect_film(other, film.path), 0, 20, [make_patch(other, 5, 12, (40, 30, 90, 96))], "fr", "h264")
+    assert alone.segment == with_small.segment
+
+
+def test_small_pictures_that_cannot_be_made_do_not_cost_the_reel(store, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OurTroubleError("the encoder of small pictures does not open")
+
+    film = inspect_film(store, make_picture(tmp_path / "film.mp4", num_frames=10))
+    monkeypatch.setattr(small_pictures, "shrink", fails)
+    reel = render_reel(store, film, 0, 10, [], "fr", "h264", BOTH)
+    assert len(all_planes(store.path(reel.segment))) == 10
+    with pytest.raises(OurTroubleError):
+        keep_small_pictures(store, film, 0, 10, [], BOTH, {})
 
 
 # -- the real film

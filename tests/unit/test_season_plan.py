@@ -86,7 +86,7 @@ def test_the_estimate_grows_with_the_film_and_shares_the_picture_among_languages
     one = stage_seconds(FilmSize(10.0, 250, 2.0, False), 1, rates)
     five = stage_seconds(FilmSize(10.0, 250, 2.0, False), 5, rates)
     twice = stage_seconds(FilmSize(20.0, 500, 2.0, False), 1, rates)
-    assert (one["faces"], five["faces"], twice["faces"]) == (5.0, 5.0, 10.0)
+    assert (one["inspect"], five["inspect"], twice["inspect"]) == (5.0, 5.0, 10.0)
     assert (one["sync"], five["sync"], twice["sync"]) == (2.5, 12.5, 5.0)
     assert (one["reels"], five["reels"]) == (5.0, 25.0)
 

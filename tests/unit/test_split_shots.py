@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from infra.artifacts import ArtifactStore
 from infra.video import FrameReader
 from tasks.inspect_film import inspect_film
-from tasks.split_shots import find_cuts, shots_between, split_shots
+from tasks.split_shots import CutFinder, find_cuts, shots_between, split_shots
 from tests import media
 
 
@@ -116,6 +116,20 @@ def test_a_cut_at_every_frame_is_found():
         hsv[:: 2 + n % 5, :: 3 + n % 4, 2] = 140
         pictures.append(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2BGR))
     assert find_cuts(pictures) == list(range(1, 24))
+
+
+@pytest.mark.parametrize("num_even", [6, 60])
+def test_cuts_are_told_soon_after_they_are_seen_and_hold(num_even):
+    fading = faded(shot(3, 40)[20:], 0)
+    pictures = shot(1, 30) + shot(2, 1) + shot(3, 40)[:20] + fading + even(0, num_even) + fading[::-1] + shot(4, 50) + shot(5, 30)
+    finder, told = CutFinder(), {}
+    for n, picture in enumerate(pictures):
+        finder.add(picture)
+        told |= dict.fromkeys(finder.settled(), n)
+    assert list(told) == finder.finish() == find_cuts(pictures)
+    assert len(told) == 5
+    fade = 71 + num_even // 2
+    assert all(n - cut <= 20 for cut, n in told.items() if abs(cut - fade) > num_even)  # of a fade it is told when it is over
 
 
 # -- fades and dissolves
