@@ -22,7 +22,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The weights: list, import, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 add_commands(app, models_app)
-add_training_commands(app)
+add_training_commands(app, models_app)
 add_gc_command(app)
 add_season_commands(app)
 add_deploy_commands(app)

@@ -2,9 +2,11 @@
 on people left out of training.
 
 python -m training.bundle --weights ALL_PEOPLE.safetensors --measured LEFT_OUT.safetensors --name generator [--trained-by EXPERT.safetensors ...]
+    [--strip FACES.png]
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -15,8 +17,9 @@ from wav2lip_core.checkpoint import describe, load_generator, load_sync_expert, 
 PACKAGE = Path(__file__).parents[1] / "wav2lip_core" / "weights"
 
 
-def bundle(weights: Path, measured: Path, name: str, into: Path = PACKAGE, trained_by: tuple[Path, ...] = ()) -> Path:
-    """Write INTO/NAME.safetensors (float16) and INTO/NAME.json. The evaluation is that of `measured`: same recipe, people kept aside.
+def bundle(weights: Path, measured: Path, name: str, into: Path = PACKAGE, trained_by: tuple[Path, ...] = (), strip: Path | None = None) -> Path:
+    """Write INTO/NAME.safetensors (float16) and INTO/NAME.json. The evaluation is that of `measured`: same recipe, people kept aside. strip: faces
+    to look at, drawn by `dub evaluate generator --strip`; they become INTO/NAME.png, which `dub models card` shows.
 
     The card keeps the digest of `weights` as "made_from" and, for a generator whose card does not name them yet, the experts that trained it: so
     an expert is known as a trainer under its bundled name too.
@@ -31,6 +34,8 @@ def bundle(weights: Path, measured: Path, name: str, into: Path = PACKAGE, train
     into.mkdir(parents=True, exist_ok=True)
     target = into / f"{name}.safetensors"
     save_model(target, module, card.model_copy(update=facts), dtype=torch.float16)
+    if strip is not None:
+        shutil.copyfile(strip, target.with_suffix(".png"))
     return target
 
 
@@ -40,8 +45,9 @@ def main() -> None:
     parser.add_argument("--measured", type=Path, required=True, help="same recipe without some people: what was measured on them")
     parser.add_argument("--name", required=True)
     parser.add_argument("--trained-by", type=Path, nargs="*", default=[], help="experts that trained this generator, where its card does not say")
+    parser.add_argument("--strip", type=Path, help="faces, real and dubbed, for the card")
     args = parser.parse_args()
-    print(describe(bundle(args.weights, args.measured, args.name, trained_by=tuple(args.trained_by))))
+    print(describe(bundle(args.weights, args.measured, args.name, trained_by=tuple(args.trained_by), strip=args.strip)))
 
 
 if __name__ == "__main__":

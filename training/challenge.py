@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from pydantic import AwareDatetime
 
@@ -57,11 +58,21 @@ def changed_recipe(name: str, changes: Mapping[str, str]) -> Recipe:
         if field == "name" or not isinstance(current, (int, float, str)) or isinstance(current, bool):
             plain = [known.name for known in dataclasses.fields(recipe) if isinstance(getattr(recipe, known.name), (int, float, str))]
             raise InputError(f"{redact(field)} is nothing that can be set in {name}. These can: {', '.join(sorted(set(plain) - {'name'}))}.")
-        try:
-            values[field] = type(current)(text)
-        except ValueError:
-            raise InputError(f"{field}={redact(text)}: a {type(current).__name__} is needed.") from None
+        values[field] = _value_of(recipe, field, type(current), text)
     return dataclasses.replace(recipe, **values)  # type: ignore[arg-type]
+
+
+def _value_of(recipe: Recipe, field: str, kind: type, text: str) -> object:
+    choices = get_args(get_type_hints(type(recipe))[field]) if kind is str else ()
+    if choices and text not in choices:
+        raise InputError(f"{field}={redact(text)}: one of {', '.join(choices)} is needed.")
+    try:
+        value = kind(text)
+    except ValueError:
+        raise InputError(f"{field}={redact(text)}: a {kind.__name__} is needed.") from None
+    if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{field}={redact(text)}: a number from 0 on is needed.")
+    return value
 
 
 def role_of(recipe: Recipe) -> Role:

@@ -41,7 +41,7 @@ class Drop(Record):
 
 def add_drop(storage: Storage, folder: Path, goldens: tuple[GoldenSet, ...], *, source: str, licence: str, consent: str) -> tuple[Drop, bool]:
     """Check and store the clips of a folder; (drop, whether it is new). Raises InputError with the reason for a drop that must not be learnt from."""
-    intake = take_in(folder)
+    intake = _that_can_be_told(take_in(folder)) if goldens else take_in(folder)
     refuse_poison(intake, goldens)
     drop_id = digest_of_clips(intake.clips)
     if storage.exists(drop_key(drop_id)):
@@ -59,6 +59,13 @@ def add_drop(storage: Storage, folder: Path, goldens: tuple[GoldenSet, ...], *, 
     with file_of((drop.model_dump_json(indent=1) + "\n").encode()) as path:
         is_ours = storage.put_if_absent(path, drop_key(drop_id))  # last: a drop that can be read is whole
     return read_drop(storage, drop_id), is_ours
+
+
+def _that_can_be_told(intake: Intake) -> Intake:
+    """Without clips so short that they might be pieces of golden ones."""
+    unknowable = {clip.label: why for clip in intake.clips if (why := clip.why_unknowable()) is not None}
+    refused = {label: f"it might be a piece of a golden clip: {why}" for label, why in unknowable.items()}
+    return Intake(clips=tuple(clip for clip in intake.clips if clip.label not in unknowable), refused=intake.refused | refused)
 
 
 def refuse_poison(intake: Intake, goldens: tuple[GoldenSet, ...]) -> None:

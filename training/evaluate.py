@@ -10,11 +10,14 @@ from training import dataset, shards
 from training.clips import SUFFIXES, UnusableClipError, find_one_face, prepare_film
 from training.evaluate_expert import evaluate_expert
 from training.evaluate_generator import bundled_expert, evaluate_generator
+from training.face_strip import draw_strip
 from training.measures import Figure
 from wav2lip_core.checkpoint import CheckpointError, ModelCard, load_generator, load_sync_expert, read_card, sha256_of
 from wav2lip_core.face_detector import open_detector
+from wav2lip_core.generator import LipGenerator
 from wav2lip_core.lip_syncer import BUNDLED_GENERATOR
 from wav2lip_core.mel import log_mel
+from wav2lip_core.sync_expert import SyncExpert
 
 MIN_CLIPS = 2
 
@@ -26,22 +29,45 @@ def bundled_judge() -> Path:
 
 
 def evaluate_model(
-    kind: Literal["expert", "generator"], weights: Path, data: str | Path, *, judge: Path | None = None, num_bootstrap: int = 1000
+    kind: Literal["expert", "generator"],
+    weights: Path,
+    data: str | Path,
+    *,
+    judge: Path | None = None,
+    champion: Path | None = None,
+    strip: Path | None = None,
+    num_bootstrap: int = 1000,
 ) -> dict[str, Figure]:
     """Figures of weights on clips, each {"value", "low", "high"}. data: prepared clips, or a folder of PERSON/clip.* (taken as they are).
 
-    judge: for a generator, the expert that scores its sync; the bundled one if None. Raises InputError for weights that are not of that kind, a
-    judge that took part in the generator's training or may have, and for fewer than two usable clips, with the reasons.
+    judge: for a generator, the expert that scores its sync; the bundled one if None. champion: weights that are measured on the same clips, as
+    champion_... beside the figures. strip: where a generator's faces are drawn beside real ones. Raises InputError for weights that are not of that
+    kind, a judge that took part in a generator's training or may have, and for fewer than two usable clips, with the reasons.
     """
+    if strip is not None and kind == "expert":
+        raise InputError("An expert paints no faces: a strip can be drawn of a generator only.")
+    opened = {prefix: _open(kind, path, judge) for prefix, path in (("", weights), ("champion_", champion)) if path is not None}
+    clips, figures = load_evaluation_clips(data), dict[str, Figure]()
+    for prefix, (model, expert) in opened.items():
+        found = evaluate_generator(model, clips, expert, num_bootstrap) if model else evaluate_expert(expert, clips, num_bootstrap)
+        figures |= {prefix + name: figure for name, figure in found.items()}
+    painter = opened[""][0]
+    if strip is not None and painter is not None:
+        draw_strip(painter, clips, strip)
+    return figures
+
+
+def _open(kind: Literal["expert", "generator"], weights: Path, judge: Path | None) -> tuple[LipGenerator | None, SyncExpert]:
+    """(the generator, its judge), or (None, the expert)."""
     try:
         if kind == "expert":
-            return evaluate_expert(load_sync_expert(weights), load_evaluation_clips(data), num_bootstrap)
+            return None, load_sync_expert(weights)
         judge = judge or bundled_judge()
         model, expert = load_generator(weights), load_sync_expert(judge)
         refuse_partial_judge(weights, judge)
     except (CheckpointError, OSError) as error:
         raise InputError(f"{error}. Give weights of the right kind.") from error
-    return evaluate_generator(model, load_evaluation_clips(data), expert, num_bootstrap)
+    return model, expert
 
 
 def refuse_partial_judge(generator: Path, judge: Path) -> None:

@@ -1,5 +1,7 @@
 """How well an expert tells which sound belongs to which lips, on people who were not in training."""
 
+import time
+
 import numpy as np
 
 from training import dataset, measures
@@ -16,23 +18,28 @@ DETECTION_THRESHOLD = 0.5
 
 def evaluate_expert(expert: SyncExpert, clips: list[dataset.Clip], num_bootstrap: int = 1000) -> dict[str, Figure]:
     """Two-way accuracy per single window; detection at threshold 0.5; offset found within one frame on stretches of three seconds, as they are and
-    with the sound moved by -6 to +6 frames, and on one-second stretches with speech; margin of the best offset over the median one."""
+    with the sound moved by -6 to +6 frames, and on one-second stretches with speech; margin of the best offset over the median one; frames (faces and
+    their sound) looked at in a second, and parameters."""
     table = np.array([_judge_expert(expert, clip) for clip in clips], float)
-    share = {name: ratio(table[:, 2 * k], table[:, 2 * k + 1], num_bootstrap) for k, name in enumerate(_EXPERT_SHARES)}
-    return share | {"margin": interval(table[:, -1], np.ones(len(table)), num_bootstrap)}
+    figures = {name: ratio(table[:, 2 * k], table[:, 2 * k + 1], num_bootstrap) for k, name in enumerate(_EXPERT_SHARES)}
+    figures["margin"] = interval(table[:, -1], np.ones(len(table)), num_bootstrap)
+    return figures | {"num_parameters": measures.exact(sum(parameter.numel() for parameter in expert.parameters()), num_bootstrap)}
 
 
 _EXPERT_SHARES = (
     "two_way_accuracy", "off_sync_detection", "in_sync_detection", "detection_accuracy", "offset_within_1_3s", "offset_within_1_1s",
-    "planted_offset_within_1_3s",
+    "planted_offset_within_1_3s", "frames_per_second",
 )  # fmt: skip
 
 
 def _judge_expert(expert: SyncExpert, clip: dataset.Clip) -> list[float]:
     """For each share, how often and out of how many; then the margin."""
-    lips = embed_faces(expert, dataset.plain_crop(clip.crops, expert.config.face_size))
+    faces = dataset.plain_crop(clip.crops, expert.config.face_size)
+    started = time.perf_counter()
+    lips = embed_faces(expert, faces)
     reach = max(abs(offset) for offset in PLANTED)
     sounds = embed_mel(expert, dataset.mel_at(clip.mel, np.arange(-reach, len(lips) + reach)))
+    took_s = time.perf_counter() - started
     similarity = lips @ sounds[reach : reach + len(lips)].T
     n, far = len(lips), measures.far_pairs(len(lips))
     accuracy, num_pairs = two_way(similarity)
@@ -54,7 +61,7 @@ def _judge_expert(expert: SyncExpert, clip: dataset.Clip) -> list[float]:
     detected = (off + float(near.mean())) / 2
     return [
         accuracy * num_pairs, num_pairs, off * num_far, num_far, float(near.sum()), n, detected * n, n, hits, len(long), hits_1s, len(seconds),
-        planted, len(long) * len(PLANTED), best_offset(similarity)[1],
+        planted, len(long) * len(PLANTED), len(faces), took_s, best_offset(similarity)[1],
     ]  # fmt: skip
 
 

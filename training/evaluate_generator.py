@@ -1,6 +1,7 @@
 """How well a generator dubs people who were not in training: picture, sync, silence and looks, always together."""
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def evaluate_generator(model: LipGenerator, clips: list[dataset.Clip], judge: Sy
     clip. frechet_lip_distance stands in for FID, whose network is not at hand: between the judge's lip embeddings of dubbed and real clips.
     """
     rows, made, real = [], [], []
-    for i, clip in enumerate(clips):
-        row, dubbed_lips, real_lips = _judge_clip(model, clip, _other(clips, i), judge)
+    for clip in clips:
+        row, dubbed_lips, real_lips = _judge_clip(model, clip, other_clip(clips, clip), judge)
         rows.append(row)
         made.append(dubbed_lips)
         real.append(real_lips)
@@ -86,15 +87,15 @@ def evaluate_generator(model: LipGenerator, clips: list[dataset.Clip], judge: Sy
     figures = {name: interval(values, ones, num_bootstrap) for name, values in table.items() if name not in apart}
     figures |= {name: ratio(table[above], table[below], num_bootstrap) for name, (above, below) in shares.items()}
     figures["frechet_lip_distance"] = measures.frechet(made, real, min(num_bootstrap, MAX_FRECHET_BOOTSTRAP))
-    num_parameters = float(sum(parameter.numel() for parameter in model.parameters()))
-    figures["num_parameters"] = dict.fromkeys(("value", "low", "high") if num_bootstrap else ("value",), num_parameters)
+    figures["num_parameters"] = measures.exact(sum(parameter.numel() for parameter in model.parameters()), num_bootstrap)
     return figures
 
 
-def _other(clips: list[dataset.Clip], i: int) -> dataset.Clip:
+def other_clip(clips: Sequence[dataset.Clip], clip: dataset.Clip) -> dataset.Clip:
     """A clip with another sound, of another person where there is one."""
+    i = next(k for k, known in enumerate(clips) if known is clip)
     turned = [clips[(i + len(clips) // 2 + k) % len(clips)] for k in range(len(clips))]
-    return next((clip for clip in turned if clip.person != clips[i].person), next(clip for clip in turned if clip is not clips[i]))
+    return next((other for other in turned if other.person != clip.person), next(other for other in turned if other is not clip))
 
 
 def _judge_clip(model: LipGenerator, clip: dataset.Clip, other: dataset.Clip, judge: SyncExpert) -> tuple[dict[str, float], np.ndarray, np.ndarray]:

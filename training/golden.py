@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from pydantic import AwareDatetime, ValidationError
 
 from infra.errors import InputError
 from infra.storage import Storage
 from tasks.types import Record
-from training.fingerprint import MIN_WORDS, WORDS_PER_S, KnownRecordings
+from training.fingerprint import KnownRecordings
 from training.intake import RawClip, digest_of_clips, fetch_clips, store_clips, take_in
 from training.registry import file_of
 
@@ -43,9 +42,8 @@ def freeze_golden(storage: Storage, folder: Path, name: str, *, licence: str, co
     if len(intake.clips) < MIN_CLIPS or len(intake.people) < MIN_PEOPLE:
         raise InputError(f"{intake.describe()}; a golden set needs at least {MIN_CLIPS} clips of {MIN_PEOPLE} people.")
     for clip in intake.clips:
-        if (num_heard := int(np.count_nonzero(clip.fingerprints()[0]))) < MIN_WORDS:
-            seconds = f"{num_heard / WORDS_PER_S:.1f} s of sound; {MIN_WORDS / WORDS_PER_S:g} s are needed"
-            raise InputError(f"{clip.label} could not be known again if it came back to be learnt from: it holds {seconds}. Leave it out.")
+        if (why := clip.why_unknowable()) is not None:
+            raise InputError(f"{clip.label} could not be known again if it came back to be learnt from: {why}. Leave it out.")
     digest = digest_of_clips(intake.clips)
     known = read_golden(storage, name) if storage.exists(golden_key(name)) else None
     if known is None:

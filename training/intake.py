@@ -19,12 +19,13 @@ from infra.storage_keys import FolderLocation, check_key, is_key, parse_location
 from infra.video import read_audio
 from tasks.types import Record
 from training.clips import MIN_FRAMES, SUFFIXES
-from training.fingerprint import WORDS_PER_S, fingerprint
+from training.fingerprint import SURE_WORDS, WORDS_PER_S, fingerprint
+from training.rights import RIGHTS, Rights, read_rights, refuse_unknown, rights_of, write_rights
 from wav2lip_core.mel import SAMPLE_RATE_HZ
 
 QUIET = 1e-3  # root mean square of a voice in [-1, 1]; -60 dB is silence
 MAX_CLIPS = 100_000
-NUM_PHASES = 4  # a fingerprint has a word every 40 ms; a copy that was cut lies anywhere between
+NUM_PHASES = 4  # a fingerprint has a word every 12.5 ms; a copy that was cut lies anywhere between
 
 
 class RawClip(Record):
@@ -35,7 +36,9 @@ class RawClip(Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     num_bytes: int
     duration_s: float
-    recording: tuple[str, ...]  # fingerprints of its sound, uint16 words in base 85; each begins 10 ms after the one before
+    licence: str = ""  # its own, where rights.csv names it; else that of all
+    consent: str = ""
+    recording: tuple[str, ...]  # fingerprints of its sound, uint16 words in base 85; each begins 3 ms after the one before
 
     @property
     def key(self) -> str:
@@ -48,6 +51,13 @@ class RawClip(Record):
     def fingerprints(self) -> list[np.ndarray]:
         """uint16 (n,) for each phase."""
         return [np.frombuffer(base64.b85decode(text), "<u2").astype(np.uint16) for text in self.recording]
+
+    def why_unknowable(self) -> str | None:
+        """Why a copy of it could not be known for one, in words; None where it could."""
+        num_heard = int(np.count_nonzero(self.fingerprints()[0]))
+        if num_heard >= SURE_WORDS:
+            return None
+        return f"it holds {num_heard / WORDS_PER_S:.1f} s of sound to know it by, {SURE_WORDS / WORDS_PER_S:.1f} s are needed"
 
 
 class Intake(Record):
@@ -85,7 +95,7 @@ def clips_at(place: str, work_folder: Path) -> Iterator[Path]:
     store = ArtifactStore(work_folder / "artifacts")
     store.root.mkdir(parents=True, exist_ok=True)
     with store.scratch() as folder:
-        for key in clip_keys(storage):
+        for key in (*clip_keys(storage), *((RIGHTS,) if storage.exists(RIGHTS) else ())):
             storage.get(key, folder / key)
         yield folder
 
@@ -99,12 +109,17 @@ def clip_keys(storage: Storage) -> list[str]:
 
 
 def take_in(folder: Path) -> Intake:
-    """Look at every PERSON/clip.* in a folder: decoded to the end once, its sound listened to. Nothing is written."""
+    """Look at every PERSON/clip.* in a folder: decoded to the end once, its sound listened to. Nothing is written.
+
+    Raises InputError for a rights.csv that says too little or names what is not there.
+    """
     clips: list[RawClip] = []
     refused: dict[str, str] = {}
     seen: dict[str, str] = {}
-    for path in sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES):
-        label = f"{path.parent.name}/{path.name}"
+    paths = {f"{path.parent.name}/{path.name}": path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in SUFFIXES}
+    table = read_rights(open_storage(folder))
+    refuse_unknown(table, paths, RIGHTS)
+    for label, path in paths.items():
         try:
             clip = _examine(path)
         except InputError as error:
@@ -114,7 +129,8 @@ def take_in(folder: Path) -> Intake:
             refused[label] = f"the same file as {seen[clip.sha256]}"
             continue
         seen[clip.sha256] = label
-        clips.append(clip)
+        own = rights_of(table, label, Rights("", ""))
+        clips.append(clip.model_copy(update={"licence": own.licence, "consent": own.consent}))
     return Intake(clips=tuple(clips), refused=refused)
 
 
@@ -125,7 +141,12 @@ def store_clips(storage: Storage, folder: Path, clips: tuple[RawClip, ...]) -> N
 
 
 def fetch_clips(storage: Storage, clips: tuple[RawClip, ...], folder: Path) -> Path:
-    """Clips as FOLDER/PERSON/NAME, each checked against its digest; what is there and right stays. Raises InputError for a clip that was altered."""
+    """Clips as FOLDER/PERSON/NAME, each checked against its digest, with a rights.csv where some have terms of their own; what is there and right
+    stays. Raises InputError for a clip that was altered."""
+    own = {clip.label: Rights(clip.licence, clip.consent) for clip in clips if clip.licence}
+    folder.mkdir(parents=True, exist_ok=True)
+    if own:
+        write_rights(folder / RIGHTS, own)
     for clip in clips:
         path = folder / check_key(clip.label)
         if path.is_file() and sha256_of_file(path) == clip.sha256:

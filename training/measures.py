@@ -33,6 +33,11 @@ def ratio(above: np.ndarray, below: np.ndarray, num_bootstrap: int = 1000, seed:
     return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
+def exact(value: float, num_bootstrap: int) -> Figure:
+    """A figure that does not vary with the clips."""
+    return dict.fromkeys(("value", "low", "high") if num_bootstrap else ("value",), float(value))
+
+
 # -- sync
 
 

@@ -18,6 +18,7 @@ from training import dataset, shards
 from training.clips import SUFFIXES, FindFaces, PreparedClip, UnusableClipError, find_one_face, prepare_film
 from training.fingerprint import KnownRecordings, fingerprint
 from training.measures import best_offset, similarities
+from training.rights import RIGHTS, Rights, Table, read_rights, refuse_unknown, rights_of
 from wav2lip_core.checkpoint import CheckpointError, load_sync_expert
 from wav2lip_core.face_detector import open_detector
 from wav2lip_core.likeness import group, looks
@@ -67,13 +68,14 @@ def prepare_clips(
 
     expert: looks whether sound and lips agree: sound that is off by up to six frames is moved into place, other clips are refused; None takes the
     clips as they are. Films that lie in no person's folder get people by likeness. find_faces: where the faces are; by default one face from
-    beginning to end. Raises InputError when fewer than `min_usable` clips are usable, with the reasons, and leaves `out` as it was.
+    beginning to end. licence, consent: of every clip that a rights.csv beside the clips does not name. Raises InputError when fewer than
+    `min_usable` clips are usable, with the reasons, and leaves `out` as it was.
     """
     if not licence.strip() or not consent.strip():
         raise InputError("State the clips' licence and how the people in them agreed: both are kept with every clip.")
     finder = find_faces or find_one_face(open_detector("dlib"))
     judge = None if expert is None else _expert(expert)
-    work = _Preparation(judge, licence, consent)
+    work = _Preparation(judge, Rights(licence, consent), read_rights(open_storage(source)))
     with disk_errors("preparing clips", out):
         writer = shards.ShardWriter(out)
     try:
@@ -92,8 +94,8 @@ def prepare_clips(
 class _Preparation:
     """What is known so far. Clips are written as they come; which of them are kept is known at the end."""
 
-    def __init__(self, judge: SyncExpert | None, licence: str, consent: str) -> None:
-        self.judge, self.licence, self.consent = judge, licence, consent
+    def __init__(self, judge: SyncExpert | None, otherwise: Rights, rights: Table) -> None:
+        self.judge, self.otherwise, self.rights = judge, otherwise, rights
         self.refused: dict[str, str] = {}
         self.corrected: dict[str, int] = {}
         self.speech_s: dict[str, float] = {}
@@ -136,11 +138,11 @@ class _Preparation:
         known = self._recordings.find(words)
         if known is not None:
             raise UnusableClipError(f"the same recording as {self.names[known]}")
-        folder, _, _ = name.rpartition("/")
+        (folder, _, _), terms = name.rpartition("/"), rights_of(self.rights, name, self.otherwise)
         entry = writer.add(
             pictures, sound, person=folder.split("/")[0] or "", num_frames=len(clip.crops),
             num_windows=shards.count_windows(len(clip.crops), len(voice)), source=name, source_sha256=digest, start_s=round(clip.start_s, 3),
-            licence=self.licence, consent=self.consent, offset_frames=offset, margin=margin,
+            licence=terms.licence, consent=terms.consent, offset_frames=offset, margin=margin,
             fingerprint=words.astype("<u2").tobytes().hex(),
         )  # fmt: skip
         self.entries.append(entry)
@@ -196,6 +198,7 @@ def _films(source: str | Path) -> Iterator[tuple[str, Path]]:
     if not names:
         raise InputError(f"{source} holds no films ({', '.join(sorted(SUFFIXES))}). Lay them out as PERSON/clip.mp4.")
     location = parse_location(source)
+    refuse_unknown(read_rights(storage), names, storage.describe(RIGHTS))
     for name in names:
         if isinstance(location, FolderLocation):
             yield name, location.path / name

@@ -1,9 +1,11 @@
 """One training run from recipe to weights with a card; the same call goes on where an earlier one stopped."""
 
 import functools
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -193,6 +195,7 @@ def _card(plan: _Plan, trainer: Trainer) -> ModelCard:
         run={  # type: ignore[arg-type]
             "recipe": recipes.as_table(plan.recipe),
             "recipe_digest": recipes.digest_of(plan.recipe),
+            "run_digest": sha256(json.dumps(_identity(plan), sort_keys=True).encode()).hexdigest(),
             "num_steps": trainer.step,
             "minutes": round(trainer.seconds() / 60, 2),
             "device": plan.machine.describe(),

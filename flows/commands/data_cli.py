@@ -6,7 +6,7 @@ import typer
 
 data_app = typer.Typer(help="Clips to learn from: add, watch, freeze what is measured on.", no_args_is_help=True, rich_markup_mode=None)
 
-Place = Annotated[str, typer.Argument(metavar="URI", help="A folder or s3:// prefix that holds PERSON/clip.mp4.", show_default=False)]
+Place = Annotated[str, typer.Argument(metavar="URI", help="A folder or s3:// prefix that holds PERSON/clip.mp4, or OUT/ID.", show_default=False)]
 Licence = Annotated[str, typer.Option("--licence", help="Under which licence the clips come.", show_default=False)]
 Consent = Annotated[str, typer.Option("--consent", help="How the people in them agreed.", show_default=False)]
 RegistryPlace = Annotated[str | None, typer.Option("--registry", metavar="URI", help="Folder or s3:// URI; the settings' one if not given.")]
@@ -16,7 +16,8 @@ Note = Annotated[str, typer.Option("--note", help="Why; kept in the history.")]
 
 @data_app.command("add")
 def add(place: Place, licence: Licence, consent: Consent, registry: RegistryPlace = None, as_json: Json = False) -> None:
-    """Check new clips, store them by digest, and tell Prefect, whose deployment `retrain` may wait for it. The same clips are never stored twice."""
+    """Check new clips, store them by digest, and tell Prefect, whose deployment `retrain` may wait for it. The same clips are never stored twice.
+    Of a dubbed episode, OUT/ID, the shots that reviewers approved are taken, with the original picture and voice."""
     from flows.commands.data_command import add_data, show_added
     from flows.commands.run_command import finish
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.learning.clip_places import clips_of
 from flows.run import interrupts
 from infra.errors import InputError
 from infra.settings import apply_environment, get_settings
@@ -11,7 +12,6 @@ from infra.storage import Storage, open_storage
 from tasks.types import Record
 from training.drops import add_drop
 from training.golden import all_goldens, freeze_golden, golden_key
-from training.intake import clips_at
 
 
 class Added(Record):
@@ -50,15 +50,15 @@ def add_data(place: str, licence: str, consent: str, registry: str | None) -> Ad
     from flows.learning.data_events import announce
 
     storage = registry_at(registry)
-    with clips_at(place, get_settings().work_folder) as folder:
-        drop, is_new = add_drop(storage, folder, all_goldens(storage), source=place, licence=licence, consent=consent)
+    with clips_of(place, get_settings().work_folder) as clips:
+        drop, is_new = add_drop(storage, clips.folder, all_goldens(storage), source=place, licence=licence, consent=consent)
     return Added(
         drop=drop.id,
         is_new=is_new,
         num_clips=len(drop.clips),
         people=drop.people,
         duration_s=round(drop.duration_s, 1),
-        refused=drop.refused,
+        refused=drop.refused | clips.left_out,
         event=announce(storage, drop),
     )
 
@@ -67,8 +67,8 @@ def freeze_data(place: str, name: str, licence: str, consent: str, registry: str
     """Make the clips at a place the golden set NAME. Raises InputError where they cannot be, or NAME holds others."""
     _check_words(licence, consent)
     storage = registry_at(registry)
-    with clips_at(place, get_settings().work_folder) as folder:
-        golden = freeze_golden(storage, folder, name, licence=licence, consent=consent)
+    with clips_of(place, get_settings().work_folder) as clips:
+        golden = freeze_golden(storage, clips.folder, name, licence=licence, consent=consent)
     where = storage.describe(golden_key(golden.name))
     return Frozen(name=golden.name, sha256=golden.sha256, num_clips=len(golden.clips), people=tuple(sorted(golden.people)), where=where)
 

@@ -21,6 +21,9 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's number.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Wall-clock ceiling; the rate runs down towards it.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Of the recipe: sync_weight=0.05. May be repeated.")
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device")] = "auto",
     processes: Annotated[int, typer.Option("--processes", min=1, help="That train as one; must divide the recipe's slices.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of each process.")] = None,
@@ -28,13 +31,18 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train by a recipe; stopped or killed, the same command goes on from the last save."""
+    from flows.commands.retrain_command import parse_changes
     from flows.commands.run_command import finish
-    from flows.commands.training_command import show_trained, train_by_recipe
+    from flows.commands.training_command import Trained, show_trained, train_by_recipe
     from training.processes import Machine
 
     machine = Machine(device, processes, threads, loaders)
     changes: dict[str, object] = {"num_steps": steps, "max_minutes": minutes, "seed": seed}
-    finish(as_json, lambda: train_by_recipe(recipe, data, out, start, without or [], expert or [], machine, changes), show_trained)
+
+    def work() -> Trained:
+        return train_by_recipe(recipe, data, out, start, without or [], expert or [], machine, parse_changes(fields or []), changes)
+
+    finish(as_json, work, show_trained)
 
 
 def evaluate(
@@ -42,6 +50,8 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", metavar="FOLDER", help="PERSON/clip.* of people not in training, or prepared.", show_default=False)],
     model: Annotated[str, typer.Option("--model", metavar="NAME_OR_FILE", help="The weights; see `dub models list`.")] = "dubflow-lite",
     judge: Annotated[str | None, typer.Option("--judge", metavar="NAME_OR_FILE", help="An expert that had no part in the generator.")] = None,
+    champion: Annotated[str | None, typer.Option("--champion", metavar="NAME_OR_FILE", help="Earlier weights, measured beside them.")] = None,
+    strip: Annotated[Path | None, typer.Option("--strip", metavar="FILE.png", help="Draw six people, real and dubbed, to look at.")] = None,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Resamplings behind each interval.")] = 1000,
     as_json: Json = False,
 ) -> None:
@@ -49,11 +59,11 @@ def evaluate(
     from flows.commands.run_command import finish
     from flows.commands.training_command import evaluate_weights, show_figures
 
-    finish(as_json, lambda: evaluate_weights(kind, model, data, judge, bootstrap), show_figures)
+    finish(as_json, lambda: evaluate_weights(kind, model, data, judge, champion, strip, bootstrap), show_figures)
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="PERSON/clip.* in a folder or under an s3:// URI.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="PERSON/clip.*, a folder or s3:// URI; or OUT/ID.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the shards go.", show_default=False)],
     licence: Annotated[str, typer.Option("--licence", help="Of the clips, and the attribution it asks for.", show_default=False)],
     consent: Annotated[str, typer.Option("--consent", help="How the people in them agreed.", show_default=False)],
@@ -62,15 +72,31 @@ def prepare(
     work: Annotated[Path | None, typer.Option("--work", metavar="FOLDER", help="Where finished steps on films are kept.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make raw films into clips to learn from: aligned crops, voice in sync, nothing twice, licence and consent with every clip."""
+    """Make raw films into clips to learn from: aligned crops, voice in sync, nothing twice, licence and consent with every clip. Of a dubbed episode,
+    OUT/ID, the shots that reviewers approved are taken, with the original picture and voice."""
     from flows.commands.run_command import finish
     from flows.commands.training_command import prepare_folder, show_prepared
 
     finish(as_json, lambda: prepare_folder(source, out, licence, consent, expert, faces, work), show_prepared)
 
 
-def add_training_commands(app: typer.Typer) -> None:
-    """Put these commands where the user finds them: `dub train`, `dub evaluate`, `dub data prepare`."""
+def card(
+    model: Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="The weights; see `dub models list`.")] = "dubflow-lite",
+    kind: Annotated[Literal["expert", "generator"], typer.Option("--kind", help="Which weights of that name.")] = "generator",
+    strip: Annotated[Path | None, typer.Option("--strip", metavar="FILE.png", help="Faces to show; see `dub evaluate generator --strip`.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.md", help="Write the page there, the picture beside it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The card of weights as Markdown: what they are made of, how good they are, who taught them, licence and attribution."""
+    from flows.commands.card_command import make_card_page, show_card_page
+    from flows.commands.run_command import finish
+
+    finish(as_json, lambda: make_card_page(kind, model, strip, out), show_card_page)
+
+
+def add_training_commands(app: typer.Typer, models_app: typer.Typer) -> None:
+    """Put these commands where the user finds them: `dub train`, `dub evaluate`, `dub data prepare`, `dub models card`."""
     app.command()(train)
     app.command()(evaluate)
     data_app.command()(prepare)
+    models_app.command()(card)

@@ -8,16 +8,18 @@ from typing import Literal
 
 from pydantic import RootModel
 
+from flows.learning.clip_places import clips_of, is_episode
 from infra.artifacts import ArtifactStore
 from infra.durable import disk_errors
 from infra.errors import InputError
 from infra.settings import get_settings
 from tasks.model_shelf import pin_models
 from tasks.types import Record
+from training.challenge import changed_recipe
 from training.evaluate import bundled_judge, evaluate_model
 from training.prepare import PrepareReport, prepare_clips
 from training.processes import Machine
-from training.recipes import ExpertRecipe, Recipe, recipe_named
+from training.recipes import ExpertRecipe, Recipe
 from training.train import train
 from wav2lip_core.checkpoint import sha256_of
 
@@ -42,10 +44,18 @@ class Figures(RootModel[dict[str, dict[str, float]]]):
 
 
 def train_by_recipe(
-    name: str, data: str, out: Path, start: str | None, without: list[str], experts: list[str], machine: Machine, changes: dict[str, object]
+    name: str,
+    data: str,
+    out: Path,
+    start: str | None,
+    without: list[str],
+    experts: list[str],
+    machine: Machine,
+    fields: dict[str, str],
+    changes: dict[str, object],
 ) -> Trained:
-    """changes: fields of the recipe that are set anew; those that are None stay."""
-    recipe = dataclasses.replace(recipe_named(name), **{field: value for field, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    """fields: of the recipe, as text, that are set anew; changes: the same as values, of which those that are None stay."""
+    recipe = dataclasses.replace(changed_recipe(name, fields), **{field: value for field, value in changes.items() if value is not None})  # type: ignore[arg-type]
     kind = "expert" if _is_expert(recipe) else "generator"
     result = train(
         recipe,
@@ -67,15 +77,18 @@ def train_by_recipe(
     )
 
 
-def evaluate_weights(kind: Kind, model: str, data: str, judge: str | None, num_bootstrap: int) -> Figures:
+def evaluate_weights(kind: Kind, model: str, data: str, judge: str | None, champion: str | None, strip: Path | None, num_bootstrap: int) -> Figures:
     """Measure, and keep the figures under MODELS/evaluations/."""
     weights = find_weights(kind, model)
     expert = find_weights("expert", judge) if judge else bundled_judge()
-    figures = evaluate_model(kind, weights, data, judge=expert, num_bootstrap=num_bootstrap)
+    before = find_weights(kind, champion) if champion else None
+    figures = evaluate_model(kind, weights, data, judge=expert, champion=before, strip=strip, num_bootstrap=num_bootstrap)
     now = datetime.now(UTC).replace(microsecond=0)
     facts = {"kind": kind, "model": model, "sha256": sha256_of(weights), "data": data, "measured": now.isoformat(), "figures": figures}
     if kind == "generator":
         facts["judge_sha256"] = sha256_of(expert)
+    if before is not None:
+        facts["champion_sha256"] = sha256_of(before)
     folder = get_settings().models_folder / "evaluations"
     with disk_errors("keeping the figures", folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,14 +97,20 @@ def evaluate_weights(kind: Kind, model: str, data: str, judge: str | None, num_b
 
 
 def prepare_folder(source: str, out: Path, licence: str, consent: str, expert: str, faces: str, work: Path | None) -> PrepareReport:
-    """faces: `one` for clips of one person, `films` for films, which are cut into shots whose people are followed."""
+    """source: clips or films, or a finished episode, whose approved shots are taken. faces: `one` for clips of one person, `films` for films, which
+    are cut into shots whose people are followed."""
     judge = None if expert == NO_EXPERT else find_weights("expert", expert)
+    settings = get_settings()
+    work_folder = work or settings.work_folder
+    if is_episode(source):
+        with clips_of(source, work_folder) as clips:
+            report = prepare_clips(clips.folder, out, expert=judge, licence=licence, consent=consent)
+        return report.model_copy(update={"refused": report.refused | clips.left_out})
     if faces == "one":
         return prepare_clips(source, out, expert=judge, licence=licence, consent=consent)
     from flows.learning.film_faces import find_film_faces
 
-    settings = get_settings()
-    store = ArtifactStore((work or settings.work_folder) / "artifacts")
+    store = ArtifactStore(work_folder / "artifacts")
     finder = find_film_faces(store, "dlib" if settings.detector == "auto" else settings.detector)
     return prepare_clips(source, out, expert=judge, licence=licence, consent=consent, find_faces=finder)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.learning.clip_places import MANIFEST
 from flows.learning.data_events import announce
 from infra.errors import InputError, TransientError
 from infra.storage import Storage, open_storage
@@ -63,10 +64,14 @@ def watch(
 
 
 def look(storage: Storage) -> dict[str, str]:
-    """Sub-folder -> digest of its clips' names and sizes, for NAME/PERSON/clip.* in a storage."""
+    """Sub-folder -> digest of its clips' names and sizes, for NAME/PERSON/clip.* in a storage. A dubbed episode is no drop: its films are our own."""
     files: dict[str, list[tuple[str, int]]] = {}
-    for key in storage.list():
+    keys = storage.list()
+    episodes = {key.partition("/")[0] for key in keys if key.partition("/")[2] == MANIFEST}
+    for key in keys:
         name, _, rest = key.partition("/")
+        if name in episodes:
+            continue
         if rest.count("/") == 1 and Path(key).suffix.lower() in SUFFIXES:
             files.setdefault(name, []).append((rest, storage.size(key)))
     return {name: hashlib.sha256(json.dumps(sorted(listing)).encode()).hexdigest() for name, listing in files.items()}

@@ -10,8 +10,8 @@ from infra.errors import InputError
 from infra.storage import Storage, open_storage
 from tests.speaking_clips import write_drop, write_speaking_clip
 from training.drops import Drop, add_drop, fetch_drop, list_drops
-from training.golden import GoldenSet, freeze_golden, read_golden
-from training.intake import clips_at
+from training.golden import GoldenSet, find_leaks, freeze_golden, read_golden
+from training.intake import clips_at, take_in
 
 WORDS = {"licence": "CC0", "consent": "made up"}
 
@@ -83,6 +83,37 @@ def test_a_golden_clip_is_known_again_whatever_it_is_called(disguise, clips, gol
     assert "1 of 5 clips are not to be learnt from" in message
     assert "ann/new.mkv is the" in message
     assert "gus/clip 1.mp4" in message
+
+
+def test_a_golden_clip_is_known_cropped_scaled_shifted_trimmed_and_at_another_rate(golden_clips, frozen, tmp_path) -> None:
+    source, folder = golden_clips / "gus" / "clip 1.mp4", tmp_path / "drop"
+    disguises = {
+        "cropped": ["-vf", "crop=in_w-60:in_h-40"],
+        "scaled": ["-vf", "scale=160:120"],
+        "later by seven frames": ["-ss", "0.28"],
+        "sound held back": ["-af", "adelay=130:all=1,volume=0.4"],
+        "trimmed": ["-ss", "0.613", "-t", "1.5"],
+        "thirty frames": ["-r", "30", "-ar", "22050"],
+        "a little faster": ["-vf", "setpts=PTS/1.02", "-af", "atempo=1.02"],
+    }
+    (folder / "ann").mkdir(parents=True)
+    for name, how in disguises.items():
+        coded = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "64k"]
+        ffmpeg.run(["-i", str(source), *how, *coded, str(folder / "ann" / f"{name}.mkv")], timeout_s=60)
+    write_speaking_clip(folder / "ann" / "somebody else's.mp4", 0, 0, 55)
+    leaks = find_leaks(frozen, take_in(folder).clips)
+    assert leaks.keys() == {f"ann/{name}.mkv" for name in disguises}
+    assert all("gus/clip 1.mp4" in why for why in leaks.values())
+
+
+def test_a_clip_too_short_to_be_told_from_a_golden_one_is_left_out(golden_clips, clips, frozen, storage, tmp_path) -> None:
+    shutil.copytree(clips, tmp_path / "drop")
+    ffmpeg.run(
+        ["-i", str(golden_clips / "gus" / "clip 1.mp4"), "-ss", "0.9", "-t", "0.9", str(tmp_path / "drop" / "ann" / "piece.mkv")], timeout_s=60
+    )
+    drop, _ = add(storage, tmp_path / "drop", frozen)
+    assert [clip.label for clip in drop.clips if clip.name == "piece.mkv"] == []
+    assert "might be a piece of a golden clip" in drop.refused["ann/piece.mkv"]
 
 
 def test_nobody_of_the_golden_set_is_learnt_from(frozen, storage, tmp_path) -> None:

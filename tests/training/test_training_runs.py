@@ -94,7 +94,7 @@ train.train(replace(people.TINY_EXPERT, num_steps=4), Path({str(data)!r}), Path(
     assert not [path for path in (tmp_path / "broken").iterdir() if "~" in path.name]  # what the dead process left is swept up
 
 
-@pytest.mark.parametrize("recipe", [TINY_EXPERT, TINY_GENERATOR], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [TINY_EXPERT, pytest.param(TINY_GENERATOR, marks=pytest.mark.long)], ids=lambda recipe: recipe.name)
 def test_two_processes_have_the_loss_curve_of_one_with_the_same_global_batch(recipe, data, expert, tmp_path) -> None:
     """Tolerance: sums are taken in another order, so relative 1e-4 after a few steps of single precision."""
     recipe = replace(recipe, num_steps=3, save_every=10)
