@@ -14,8 +14,9 @@ SOURCES := flows tasks wav2lip_core training infra tests benchmarks docs
 demo: .venv/installed-demo espeak
 	$(BIN)/dub demo --out $(DEMO_OUT)
 
+# The many processes that the tests start find our modules compiled, also where the environment forbids to keep that.
 test: lint espeak chromium postgresql .venv-swift/installed .venv-retinaface/installed
-	$(BIN)/python -m pytest --numprocesses 2
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2
 
 lint: .venv/installed-test
 	$(BIN)/ruff check $(SOURCES)

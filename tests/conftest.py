@@ -15,6 +15,8 @@ from tests.swift_server import s3_bucket, swift
 __all__ = ["dubbed_episode_a", "s3_bucket", "shared", "swift", "tiny_disk"]
 
 SHARED = Path(__file__).parents[2] / "shared"
+# What takes longest, to be begun first, so that no worker process ends up alone with it; the others follow folder by folder.
+DEAREST = ("test_episode_a.py", "flows/test_retrain.py", "flows/", "training/", "browser/", "faults/")
 
 
 @pytest.fixture(scope="session")
@@ -38,15 +40,17 @@ def dubbed_episode_a(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that takes the fixture `shared` bears the marker `shared`, so that -m can choose."""
+    """A test that takes the fixture `shared` bears the marker `shared`, so that -m can choose; and what is dear comes first."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
+    items.sort(key=lambda item: next((place for place, name in enumerate(DEAREST) if name in item.nodeid), len(DEAREST)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadScopeScheduling:
     """Among several worker processes a file stays together, and so do all tests of the dubbed episode: what is dear is made once."""
+    config.option.loadscopereorder = False  # they come in the order of DEAREST
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:

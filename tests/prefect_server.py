@@ -1,6 +1,8 @@
 """A real Prefect server and real workers in processes of their own, as a studio has them: schedules, automations and leases at work."""
 
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,18 +14,42 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.flows.command_process import children_of, wait_for_end
 
 REPOSITORY = Path(__file__).parents[1]
 START_S = 180
 
 
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PREFECT_HOME with an empty database, to be copied: to make one takes seconds, so all worker processes share this."""
+    own = tmp_path_factory.getbasetemp()
+    made = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "prefect-database"
+    with open(f"{made}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            half = tmp_path_factory.mktemp("prefect-database-being-made")
+            inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+            command = [sys.executable, "-m", "prefect", "--no-prompt", "server", "database", "upgrade", "--yes"]
+            done = subprocess.run(command, env=inherited | {"PREFECT_HOME": str(half)}, capture_output=True, text=True, timeout=900)
+            assert done.returncode == 0, done.stdout + done.stderr
+            half.rename(made)
+    return made
+
+
 @contextmanager
-def prefect_server(folder: Path, **settings: str) -> Iterator[dict[str, str]]:
-    """`prefect server start` with a database of its own in `folder`; gives the environment of whoever is to talk to it."""
+def prefect_server(folder: Path, database: Path | None = None, **settings: str) -> Iterator[dict[str, str]]:
+    """`prefect server start` with a database of its own in `folder`: the one that is there, else a copy of `database`, else a new one.
+
+    Gives the environment of whoever is to talk to it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     home = folder / "prefect-home"
+    if database is not None and not home.exists():
+        shutil.copytree(database, home)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DUBFLOW_"))}
     environment = inherited | {
         "PREFECT_HOME": str(home),

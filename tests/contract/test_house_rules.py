@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ class Source:
     def __init__(self, path: str, text: str):
         self.path = path
         self.tree = ast.parse(text)
+        self.nodes = tuple(ast.walk(self.tree))
         self.imported: dict[str, str] = {}  # local name -> full name
         self.modules: list[str] = []  # every module or member imported
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     self.modules.append(alias.name)
@@ -45,14 +47,20 @@ class Source:
         for module in self.modules:
             if _is_under(module, names):
                 yield f"imports {module}"
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, (ast.Attribute, ast.Name)) and _is_under(self.full_name(node), names):
                 yield f"line {node.lineno}: {self.full_name(node)}"
 
     def calls(self) -> Iterator[tuple[str, ast.Call]]:
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Call):
                 yield self.full_name(node.func), node
+
+
+@cache
+def parsed(path: str) -> Source:
+    """A module of the repository, parsed once for all rules."""
+    return Source(path, (REPOSITORY / path).read_text())
 
 
 def _is_under(name: str, names: tuple[str, ...]) -> bool:
@@ -146,7 +154,7 @@ RULES: dict[str, tuple[Finder, str, str]] = {
 @pytest.mark.parametrize("rule", RULES)
 def test_the_rule_holds_everywhere(rule):
     find = RULES[rule][0]
-    broken = [f"{path}: {what}" for path in SOURCES for what in find(Source(path, (REPOSITORY / path).read_text()))]
+    broken = [f"{path}: {what}" for path in SOURCES for what in find(parsed(path))]
     assert broken == []
 
 
@@ -158,7 +166,7 @@ def test_the_rule_would_notice(rule):
 
 def test_the_source_is_really_read():
     assert {"infra/storage.py", "infra/settings.py", "tasks/types/record.py"} <= set(SOURCES)
-    assert list(Source("x", (REPOSITORY / "infra/s3_client.py").read_text()).uses("botocore"))
+    assert list(parsed("infra/s3_client.py").uses("botocore"))
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess:

@@ -1,13 +1,22 @@
 """For flow tests: one Prefect server for the whole session, random weights on a shelf of their own, and the small film."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.prefect_server import prefect_database
 from tests.small_film import DURATION_S, make_random_weights, make_small_film, make_track, make_voice
+
+if TYPE_CHECKING:
+    from flows.run.local_server import LocalServer
+
+__all__ = ["prefect_database"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +39,28 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Prefect server with a database of its own."""
     from flows.run.local_server import serving, talking_to
-    from infra.settings import apply_environment
 
-    apply_environment()
+    home = shutil.copytree(prefect_database, tmp_path_factory.mktemp("prefect") / "home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.setenv("PREFECT_HOME", str(home))
         with serving(tmp_path_factory.mktemp("prefect-log")) as server:
-            url = server.url()
+            url = _patiently(server)
             with talking_to(url):
                 yield url
+
+
+def _patiently(server: "LocalServer") -> str:
+    """Its address; on a machine with other work for longer than a user would wait."""
+    from infra.errors import OurTroubleError
+
+    for _ in range(4):
+        with suppress(OurTroubleError):
+            return server.url()
+        assert server.process.is_alive(), server.log.read_text()
+    return server.url()
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +83,9 @@ def settings_of_test(small: Inputs, prefect_api: str, warm_work: Path, monkeypat
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's database for commands in processes of their own: made by the first, found by the next."""
-    return tmp_path_factory.mktemp("prefect-home")
+def prefect_home(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's database for commands in processes of their own, one after another."""
+    return shutil.copytree(prefect_database, tmp_path_factory.mktemp("prefect-home") / "home")
 
 
 @pytest.fixture

@@ -20,14 +20,15 @@ DEPLOYMENTS = {
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def studio(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real Prefect server that asks for a password; this process has it."""
     from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
     from flows.run.local_server import talking_to
 
     with ExitStack() as stack:
-        environment = stack.enter_context(prefect_server(tmp_path_factory.mktemp("studio"), PREFECT_SERVER_API_AUTH_STRING=PASSWORD))
+        server = prefect_server(tmp_path_factory.mktemp("studio"), prefect_database, PREFECT_SERVER_API_AUTH_STRING=PASSWORD)
+        environment = stack.enter_context(server)
         stack.enter_context(temporary_settings({PREFECT_API_AUTH_STRING: PASSWORD}))
         stack.enter_context(talking_to(environment["PREFECT_API_URL"]))
         yield environment

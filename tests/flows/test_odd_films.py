@@ -45,7 +45,10 @@ def _assert_same_picture_facts(film: Path, made: Path) -> None:
     assert np.abs(times[0] - times[1]).max() <= tolerance_s
 
 
-@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(50), Fraction(60)])
+MORE_RATES = [pytest.param(fps, marks=pytest.mark.long) for fps in (Fraction(30000, 1001), Fraction(50))]
+
+
+@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(60), *MORE_RATES])
 def test_every_frame_rate_is_kept(small, tmp_path, fps) -> None:
     duration_s = NUM_FRAMES / float(fps)
     film = write_film(tmp_path / "film.mp4", _pictures(), fps=fps, sound=_sound(duration_s))
@@ -87,7 +90,11 @@ def test_odd_sizes_stay_odd(small, tmp_path) -> None:
     assert (scan(made).width, scan(made).height) == (319, 239)
 
 
-@pytest.mark.parametrize(("rate", "layout", "num_channels"), [(44100, "mono", 1), (44100, "stereo", 2), (48000, "5.1", 6)])
+# That the sound of a dub is kept as it is, at many rates and layouts: test_assemble_episode.py.
+MORE_SOUNDS = [pytest.param(44100, layout, num, marks=pytest.mark.long) for layout, num in (("mono", 1), ("stereo", 2))]
+
+
+@pytest.mark.parametrize(("rate", "layout", "num_channels"), [(48000, "5.1", 6), *MORE_SOUNDS])
 def test_the_dub_keeps_its_own_rate_and_channels(small, tmp_path, rate, layout, num_channels) -> None:
     film = write_film(tmp_path / "film.mp4", _pictures(), sound=_sound(NUM_FRAMES / 25))
     wave = np.interp(np.arange(int(rate * NUM_FRAMES / 25)) / rate, np.arange(int(RATE * NUM_FRAMES / 25)) / RATE, make_voice(NUM_FRAMES / 25))

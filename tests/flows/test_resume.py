@@ -5,10 +5,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-import av
 import numpy as np
+import pytest
 
 from tests.flows.command_process import children_of, command_line, wait_for_end, wait_for_text
+from tests.flows.test_dub_episode import decoded, request_for
 
 
 def finished(small, out: Path, environment: dict[str, str], work: Path) -> dict:
@@ -19,12 +20,10 @@ def finished(small, out: Path, environment: dict[str, str], work: Path) -> dict:
     return json.loads(done.stdout)
 
 
-def decoded(path: str) -> list[np.ndarray]:
-    with av.open(path) as film:
-        return [frame.to_ndarray(format="yuv420p") for frame in film.decode(video=0)]
+@pytest.mark.usefixtures("settings_of_test")
+def test_after_kill_9_finished_shots_are_not_done_again_and_the_pictures_are_the_same(small, environment, prefect_api, tmp_path):
+    from flows.dub_episode import dub_episode
 
-
-def test_after_kill_9_finished_shots_are_not_done_again_and_the_pictures_are_the_same(small, environment, tmp_path):
     work = tmp_path / "disturbed"
     with open(tmp_path / "stderr", "wb") as stderr:
         command = command_line(small, tmp_path / "out", "--workers", "1", "--work", str(work))
@@ -36,7 +35,7 @@ def test_after_kill_9_finished_shots_are_not_done_again_and_the_pictures_are_the
     assert not (tmp_path / "out" / "small").exists()  # beside it lies the dead run's lease, which the next one finds to be a dead one's
     wait_for_end(children)
 
-    steps = finished(small, tmp_path / "out", environment, work)["steps"]
+    steps = finished(small, tmp_path / "out", environment | {"PREFECT_API_URL": prefect_api}, work)["steps"]
     assert steps["inspect_film"] == steps["split_shots"] == {"made": 0, "reused": 1}
     assert steps["track_faces"] == {"made": 0, "reused": 3}
     assert steps["sync_lips"]["made"] <= 1  # at most the one that was under way
@@ -46,8 +45,8 @@ def test_after_kill_9_finished_shots_are_not_done_again_and_the_pictures_are_the
     assert log.count("reused sync_lips") == steps["sync_lips"]["reused"]
     assert list((work / "artifacts" / "scratch").iterdir()) == []  # what the killed run had left is swept
 
-    undisturbed = finished(small, tmp_path / "again", environment, tmp_path / "undisturbed")
-    assert undisturbed["steps"]["sync_lips"] == {"made": 2, "reused": 0}
-    first, second = decoded(str(tmp_path / "out/small/fr/small.fr.mp4")), decoded(undisturbed["outputs"]["fr"])
+    undisturbed = dub_episode(request_for(small, tmp_path / "again", work=str(tmp_path / "undisturbed")))
+    assert (undisturbed.steps["sync_lips"].made, undisturbed.steps["sync_lips"].reused) == (2, 0)
+    first, second = decoded(tmp_path / "out/small/fr/small.fr.mp4"), decoded(Path(undisturbed.outputs["fr"]))
     assert len(first) == len(second)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))

@@ -56,7 +56,7 @@ def studio(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     folder = tmp_path_factory.mktemp("studio")
     made = Studio(folder / "registry", write_drop(folder / "drop", {"ann": 0, "bob": 1}, 2, num_frames=52))
-    freeze_golden(made.storage, write_drop(folder / "golden", {"gina": 10, "gus": 11}, 3, num_frames=32), "golden", **WORDS)
+    freeze_golden(made.storage, write_drop(folder / "golden", {"gina": 10, "gus": 11}, 3, num_frames=40), "golden", **WORDS)
     first = made.registry.register(tiny_expert(folder / "untrained.safetensors"))
     made.registry.promote({"sync_expert": first}, None, reason="the first one", by="tests")
     threads = torch.get_num_threads()
@@ -82,16 +82,15 @@ def environment_of_worker(studio: Studio, prefect_api: str) -> dict[str, str]:
 def deployment(environment_of_worker: dict[str, str]):
     """The deployment `retrain` as infra/prefect.yaml declares it, but with the recipe `smoke`."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentUpdate
+    from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+    from prefect.workers.process import ProcessWorker
 
-    def prefect(*words: str) -> None:
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"]
+    with get_client(sync_client=True) as client:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name="dubflow", type="process", base_job_template=template))
         done = subprocess.run(command, cwd=REPOSITORY, env=environment_of_worker, capture_output=True, text=True, timeout=LIMIT_S)
         assert done.returncode == 0, done.stdout + done.stderr
-
-    prefect("work-pool", "create", "dubflow", "--type", "process")
-    prefect("deploy", "--all", "--prefect-file", "infra/prefect.yaml")
-    with get_client(sync_client=True) as client:
         declared = client.read_deployment_by_name("retrain/retrain")
         parameters = {"recipe": "smoke", "changes": LEARNS, "sync_check": "none"}
         client.update_deployment(declared.id, DeploymentUpdate(parameters=parameters))
@@ -112,7 +111,7 @@ def worker(deployment, environment_of_worker: dict[str, str], tmp_path_factory: 
     family = {process.pid, *children_of(process.pid)}
     process.terminate()
     try:
-        process.wait(60)
+        process.wait(10)
     except subprocess.TimeoutExpired:  # a worker that is being ended while its server does not answer waits for it
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(60)
