@@ -14,9 +14,9 @@ SOURCES := flows tasks wav2lip_core training infra tests benchmarks docs
 demo: .venv/installed-demo espeak
 	$(BIN)/dub demo --out $(DEMO_OUT)
 
-# The many processes that the tests start find our modules compiled, also where the environment forbids to keep that.
+# Tests of servers and workers wait much of their time: a third process has room on two cores. The many processes that they start find our modules compiled, also where the environment forbids to keep that.
 test: lint espeak chromium postgresql .venv-swift/installed .venv-retinaface/installed
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
 
 lint: .venv/installed-test
 	$(BIN)/ruff check $(SOURCES)
