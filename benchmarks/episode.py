@@ -37,7 +37,7 @@ def benchmark(film: Path, dub: Path, model: str, num_workers: int | None) -> dic
     num_read = sum(count for path, count in run.num_decoded.items() if Path(path) == film.absolute())
     return {
         "machine": describe_machine(),
-        "film": {"path": str(film), "num_frames": num_frames, "duration_s": round(duration_s, 2), "size": [facts.width, facts.height]},
+        "film": {"path": film.name, "num_frames": num_frames, "duration_s": round(duration_s, 2), "size": [facts.width, facts.height]},
         "model": model,
         "total_s": run.total_s,
         "frames_per_s": round(num_frames / run.total_s, 2),

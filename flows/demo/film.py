@@ -18,11 +18,11 @@ from flows.demo.sound import RATE_HZ, speak, write_wav
 from flows.demo.stills import Still, load_portrait, load_still, look
 from wav2lip_core.face_detector import open_detector
 from wav2lip_core.lip_syncer import LipSyncer
-from wav2lip_core.mel import SAMPLE_RATE_HZ, SILENCE, log_mel, windows_at
+from wav2lip_core.mel import SAMPLE_RATE_HZ, log_mel, windows_at
 
 SAMPLES_PER_FRAME = RATE_HZ // FPS
 BEFORE_LINE_S, AFTER_LINE_S = 0.2, 0.3
-ARTICULATION = 1.8
+ARTICULATION = 0.8
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,12 @@ def _panel_pictures(take: _Take, panel: Panel, still: Still, syncer: LipSyncer) 
 def _spoken_faces(take: _Take, still: Still, syncer: LipSyncer) -> np.ndarray:
     """The portrait saying the original line: uint8 (num_frames, S, S, 3) BGR.
 
-    It smiles at the camera, so its face at rest is generated first and speaks from there, every movement ARTICULATION times as large.
+    It smiles at the camera and speaks from there, every movement ARTICULATION times as large.
     """
     mel = log_mel(soxr.resample(take.original, RATE_HZ, SAMPLE_RATE_HZ))
     windows = windows_at(mel, np.arange(take.num_frames) / FPS)
     smiling = still.face(syncer.model.config.face_size)[None]
-    resting = syncer.generate(smiling, np.full_like(windows[:1], SILENCE))
-    repeated = [np.repeat(face, take.num_frames, axis=0) for face in (smiling, resting)]
-    spoken = syncer.generate(repeated[0], windows, references=repeated[1]).astype(np.float32)
+    spoken = syncer.generate(np.repeat(smiling, take.num_frames, axis=0), windows).astype(np.float32)
     middle = np.median(spoken, axis=0)
     return np.rint(middle + ARTICULATION * (spoken - middle)).clip(0, 255).astype(np.uint8)
 
