@@ -99,6 +99,14 @@ def test_readme_lists_no_file_that_is_gone() -> None:
     assert [name for name in readme_tree() if not (REPOSITORY / name).exists()] == []
 
 
+def test_every_promise_on_failure_names_the_tests_that_hold_it() -> None:
+    section = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## What is promised on failure")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 20
+    assert [row for row in rows if len(row) != 3 or not all(row) or not re.findall(r"`(tests/[\w/]+\.py)`", row[2])] == []
+    assert [name for row in rows for name in re.findall(r"`(tests/[\w/]+\.py)`", row[2]) if not (REPOSITORY / name).exists()] == []
+
+
 def test_ci_runs_exactly_what_people_run() -> None:
     script = REPOSITORY / ".ci" / "run"
     lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
