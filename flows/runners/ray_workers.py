@@ -11,6 +11,7 @@ from flows.runners.remote_calls import context_of_run, enter_and_run, settle_in
 from flows.runners.worker_start import WorkerStart
 
 OBJECT_STORE_BYTES = 100 * 2**20  # records and errors only; pixels go by the work folder
+AS_OURS = {"worker_niceness": 0}  # of itself Ray lets its workers give way to everybody, and they stand still on a machine that others use
 QUIET = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
 
 
@@ -18,7 +19,7 @@ class RayWorkers(RayTaskRunner):
     """`num_workers` processes that end with the run."""
 
     def __init__(self, num_workers: int, start: WorkerStart) -> None:
-        super().__init__(init_kwargs={"num_cpus": num_workers, "object_store_memory": OBJECT_STORE_BYTES, **QUIET})
+        super().__init__(init_kwargs={"num_cpus": num_workers, "object_store_memory": OBJECT_STORE_BYTES, "_system_config": AS_OURS, **QUIET})
         self._start = start
 
     def __enter__(self) -> Self:

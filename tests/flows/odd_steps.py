@@ -17,7 +17,8 @@ def tell_about_worker(logger_name: str) -> dict[str, str | int]:
 
     logging.getLogger(logger_name).info("a worker writes here")
     num_threads, work_folder = torch.get_num_threads(), str(get_settings().work_folder)
-    return {"pid": os.getpid(), "num_threads": num_threads, "api": str(PREFECT_API_URL.value()), "work_folder": work_folder}
+    api = str(PREFECT_API_URL.value())
+    return {"pid": os.getpid(), "num_threads": num_threads, "api": api, "work_folder": work_folder, "niceness": os.nice(0)}
 
 
 def die(notes: Path, name: str, num_deaths: int, after: str = "") -> str:
