@@ -223,7 +223,7 @@ def _mean_over_blocks(change: np.ndarray, rect: Rect, rows: int, columns: int, w
     wide = np.zeros((block_rows * rows, block_columns * columns), np.float32)
     wide[above : above + y1 - y0, left : left + x1 - x0] = change
     covered = np.outer(_num_covered(y0 // rows, block_rows, rows, height), _num_covered(x0 // columns, block_columns, columns, width))
-    return wide.reshape(block_rows, rows, block_columns, columns).sum(axis=(1, 3)) / covered
+    return sum(sum(wide[row::rows, column::columns] for column in range(columns)) for row in range(rows)) / covered
 
 
 def _num_covered(first_block: int, num_blocks: int, size: int, length: int) -> np.ndarray:

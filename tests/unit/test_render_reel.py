@@ -117,7 +117,7 @@ def test_a_pasted_mouth_looks_as_it_was_made(store, tmp_path):
         expected = np.clip(picture[y0:y1, x0:x1] + delta, 0, 255)
         seen = np.stack([expected, picture[y0:y1, x0:x1]])
         inside = ((seen > 4) & (seen < 251)).all(axis=(0, -1))  # colours beyond what RGB can show are cut when they are looked at
-        assert inside.sum() > 200
+        assert inside.sum() > 100
         assert np.abs(pasted[n][y0:y1, x0:x1] - expected)[inside].max() <= 2
 
 
