@@ -10,7 +10,7 @@ import numpy as np
 
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
-from tasks.sync_evidence import fit_of, lips_of, sound_of, speech_weights
+from tasks.sync_evidence import expert_inputs, fit_of, lips_of, sound_of, speech_weights
 from tasks.timeline import TICKS_PER_S, frame_times_s, ticks_of
 from tasks.types import Casting, FaceTrack, Film, Models, Reason, Shot, ShotFaces, SpeakingSpan, Stem
 from wav2lip_core.speech import runs
@@ -37,7 +37,7 @@ def cast_shot(store: ArtifactStore, film: Film, shot: Shot, faces: ShotFaces, or
     if nobody is not None:
         return nobody
     inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "stem": original.analysis.sha256}
-    inputs["expert"] = models.expert_sha256
+    inputs |= expert_inputs(models)
     return store.get_or_make("choose_speaker", VERSION, inputs, Casting, lambda: _cast(store, film, shot, faces, original, models))
 
 

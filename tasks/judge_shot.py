@@ -8,7 +8,7 @@ import numpy as np
 from infra.artifacts import Artifact, ArtifactStore
 from tasks.likeness import looks_of
 from tasks.published_score import published_evidence
-from tasks.sync_evidence import REACH, lips_of, score_of, sound_around, speech_weights
+from tasks.sync_evidence import REACH, expert_inputs, lips_of, score_of, sound_around, speech_weights
 from tasks.timeline import Ticks, frame_times_s, ticks_of
 from tasks.types import Box, Casting, FaceTrack, Film, Models, Record, Shot, ShotFaces, ShotMeasures, ShotPatches, Stem, SyncScore, VoiceScore
 from tasks.voices import Voices, heard_inputs, heard_part, stem_of, voice_of
@@ -46,7 +46,7 @@ def judge_shot(
     """
     inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "casting": casting}
     inputs |= {"patches": patches.patches, "language": dub.language}  # not how long they took
-    inputs |= {"original": original and original.analysis.sha256, "dub": heard_part(store, film, shot, dub), "expert": models.expert_sha256}
+    inputs |= {"original": original and original.analysis.sha256, "dub": heard_part(store, film, shot, dub)} | expert_inputs(models)
     inputs["vgg"] = models.vgg_sha256
     if voices is not None:
         inputs |= heard_inputs(store, film, shot, casting, dub, voices)

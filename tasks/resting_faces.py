@@ -3,7 +3,7 @@
 import numpy as np
 
 from infra.artifacts import Artifact, ArtifactStore
-from tasks.sync_evidence import lips_of, shared_expert
+from tasks.sync_evidence import expert_inputs, lips_of, shared_expert
 from tasks.timeline import frame_times_s, ticks_of
 from tasks.types import FaceTrack, Film, Models, Record
 from wav2lip_core.reference import references_for, rest_of_lips
@@ -21,7 +21,7 @@ class RestingFaces(Record):
 
 def resting_faces(store: ArtifactStore, film: Film, track: FaceTrack, models: Models) -> np.ndarray:
     """uint8 (n, 96, 96, 3) BGR, one for each frame of the track, with its head where the frame's is."""
-    inputs = {"film": film.sha256, "timing": film.timing.sha256, "track": track, "expert": models.expert_sha256}
+    inputs = {"film": film.sha256, "timing": film.timing.sha256, "track": track} | expert_inputs(models)
     return store.load_array(store.get_or_make("rest_faces", VERSION, inputs, RestingFaces, lambda: _make(store, film, track, models)).faces)
 
 
@@ -44,6 +44,6 @@ def _rest(store: ArtifactStore, film: Film, track: FaceTrack, models: Models) ->
     if ticks.num_windows == 0:
         return np.zeros(num_frames, np.float32)
     assert track.crops is not None
-    at_ticks = rest_of_lips(shared_expert(models.expert_path, models.expert_sha256), lips_of(store, track.crops, ticks, models))
+    at_ticks = rest_of_lips(shared_expert(models), lips_of(store, track.crops, ticks, models))
     nearest = np.searchsorted(ticks.times_s, times[track.first_frame : track.end_frame] - 1e-6)
     return at_ticks[np.clip(nearest, 0, len(at_ticks) - 1)]

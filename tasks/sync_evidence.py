@@ -3,12 +3,15 @@
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from infra.artifacts import Artifact, ArtifactStore
 from tasks.timeline import TICKS_PER_S, Ticks, speech_share
 from tasks.types import Models, Record, Stem, SyncScore
 from wav2lip_core.checkpoint import load_sync_expert
+from wav2lip_core.fast_expert import Bf16Expert
 from wav2lip_core.mel import windows_from
+from wav2lip_core.precision import multiplies_bf16
 from wav2lip_core.sync_embedder import embed_faces, embed_mel
 from wav2lip_core.sync_expert import SyncExpert
 from wav2lip_core.sync_interval import bootstrap, distance_rows, middle_columns
@@ -27,20 +30,36 @@ class Embeddings(Record):
     rows: Artifact  # .npy float32 (n, D)
 
 
+def shared_expert(models: Models) -> SyncExpert:
+    """The expert of this process, loaded once: in bf16 where the run is not in float32 and this processor multiplies bf16."""
+    return _loaded(models.expert_path, models.expert_sha256, _is_exact(models))
+
+
+def _is_exact(models: Models) -> bool:
+    return models.precision == "float32" or not multiplies_bf16()
+
+
 @lru_cache(maxsize=2)
-def shared_expert(path: str, sha256: str) -> SyncExpert:
-    """The expert of this process, loaded once. sha256 is part of the name: a changed file is another expert."""
-    return load_sync_expert(path)
+def _loaded(path: str, _sha256: str, is_exact: bool) -> SyncExpert:
+    """_sha256: a changed file is another expert."""
+    expert = load_sync_expert(path)
+    return expert if is_exact else Bf16Expert(expert)
+
+
+def expert_inputs(models: Models) -> dict[str, str]:
+    """What the key of anything that the expert has a say in tells of it; its arithmetic is not told where it is float32, the reference."""
+    arithmetic = {} if _is_exact(models) else {"expert_arithmetic": f"bf16 by torch {torch.__version__}"}
+    return {"expert": models.expert_sha256} | arithmetic
 
 
 def lips_of(store: ArtifactStore, crops: Artifact, ticks: Ticks, models: Models) -> np.ndarray:
     """Embeddings of a track's crops (.npy uint8 (n, 96, 96, 3)) at the ticks: float32 (ticks - 4, D)."""
 
     def make() -> Embeddings:
-        expert = shared_expert(models.expert_path, models.expert_sha256)
+        expert = shared_expert(models)
         return Embeddings(rows=store.put_array(embed_faces(expert, store.load_array(crops), ticks.frames)))
 
-    inputs = {"crops": crops.sha256, "frames": ticks.frames.tolist(), "expert": models.expert_sha256}
+    inputs = {"crops": crops.sha256, "frames": ticks.frames.tolist()} | expert_inputs(models)
     return store.load_array(store.get_or_make("embed_lips", VERSION, inputs, Embeddings, make).rows)
 
 
@@ -60,12 +79,12 @@ def _sound_between(store: ArtifactStore, stem: Stem, ticks: Ticks, first: int, e
     """Embeddings of the windows [first, end), counted from the first tick's."""
 
     def make() -> Embeddings:
-        expert, wave = shared_expert(models.expert_path, models.expert_sha256), store.load_array(stem.analysis)
+        expert, wave = shared_expert(models), store.load_array(stem.analysis)
         times = ticks.times_s[0] + np.arange(first, end) / TICKS_PER_S
         parts = [embed_mel(expert, windows_from(wave, times[i : i + _BLOCK])) for i in range(0, len(times), _BLOCK)]
         return Embeddings(rows=store.put_array(np.concatenate(parts)))
 
-    inputs = {"stem": stem.analysis.sha256, "start_s": float(ticks.times_s[0]), "expert": models.expert_sha256}
+    inputs = {"stem": stem.analysis.sha256, "start_s": float(ticks.times_s[0])} | expert_inputs(models)
     if (first, end) == (-MAX_SHIFT, ticks.num_windows + MAX_SHIFT):
         inputs |= {"num_windows": ticks.num_windows}
     else:

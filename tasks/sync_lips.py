@@ -7,6 +7,7 @@ import numpy as np
 
 from infra.artifacts import ArtifactStore
 from tasks.lip_making import SPEECH_MARGIN_S, arithmetic_inputs, make_lips
+from tasks.sync_evidence import expert_inputs
 from tasks.timeline import frame_times_s, speech_share
 from tasks.types import Casting, FaceTrack, Film, LipPatch, Models, Shot, ShotFaces, ShotPatches, SpeakingSpan, Stem, TakeSettings
 from tasks.voices import Voices, heard_inputs, heard_part, stem_of, voice_of
@@ -40,7 +41,7 @@ def sync_lips(
     inputs = {"film": film.sha256, "timing": film.timing.sha256, "shot": shot, "faces": faces, "spans": casting.spans}
     inputs["dub"] = heard_part(store, film, shot, dub)  # a changed line elsewhere in the film changes nothing here
     inputs |= {"language": dub.language, "original": original and original.analysis.sha256, "generator": models.generator_sha256}
-    inputs |= {"expert": models.expert_sha256} | arithmetic_inputs(models)  # the expert finds the faces at rest that some generators edit
+    inputs |= expert_inputs(models) | arithmetic_inputs(models)  # the expert finds the faces at rest that some generators edit
     ways = settings.model_copy(update={"rung": "", "model": None})  # a rung's name changes nothing, and the model is named by its digest
     if ways != FIRST_TAKE.model_copy(update={"rung": ""}):
         inputs["settings"] = ways

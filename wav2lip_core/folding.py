@@ -1,15 +1,17 @@
 """Batch norm folded into the convolutions before it: the same function with less to do."""
 
 import copy
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from wav2lip_core.blocks import ConvBlock, UpBlock
-from wav2lip_core.generator import LipGenerator
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def folded(model: LipGenerator) -> LipGenerator:
+def folded(model: Model) -> Model:
     """A copy in eval mode without batch norm, equal to the model up to float32 rounding."""
     own = copy.deepcopy(model).eval().requires_grad_(False)
     for block in own.modules():

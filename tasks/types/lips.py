@@ -15,7 +15,7 @@ class Models(Record):
     expert_sha256: str
     vgg_path: str | None = None  # the published scorer, when the user imported and chose it
     vgg_sha256: str | None = None
-    precision: Precision = "float32"  # of the generator
+    precision: Precision = "float32"  # of the generator; the expert is in float32 or bf16, see tasks.sync_evidence
 
 
 class LipPatch(Record):
