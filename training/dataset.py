@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from wav2lip_core.mel import COLUMNS_PER_S, NUM_BANDS, SILENCE, WINDOW_COLUMNS, log_mel, windows_at
 
@@ -73,6 +74,12 @@ class Warp:
     map_x: np.ndarray
     map_y: np.ndarray
 
+    @property
+    def lower_half(self) -> "Warp":
+        """The same for the lower half of the network's crop alone."""
+        first = len(self.map_x) // 2
+        return Warp(self.map_x[first:], self.map_y[first:])
+
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         return np.stack([cv2.remap(c, self.map_x, self.map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in crops])
 
@@ -94,36 +101,60 @@ def random_warp(rng: np.random.Generator, size: int, strength: float = 1.0, mirr
 
 
 def random_light(rng: np.random.Generator, faces: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    """Colour, contrast, gamma, grey, side light: uint8 or float (n, S, S, 3) -> float32 in [0, 1], the same change for every frame."""
-    out = faces.astype(np.float32) / 255
+    """Colour, contrast, gamma, grey, side light: uint8 (n, H, W, 3) -> float32 in [0, 1], the same change for every frame."""
     if rng.random() < 0.15 * strength:
-        out = np.repeat(out.mean(axis=3, keepdims=True), 3, axis=3)
+        faces = np.repeat(faces.mean(axis=3, keepdims=True).round().astype(np.uint8), 3, axis=3)
     if rng.random() < 0.1 * strength:
-        out = out[..., rng.permutation(3)]
+        faces = np.ascontiguousarray(faces[..., rng.permutation(3)])
     gain = np.exp(rng.normal(0, 0.18 * strength) + rng.normal(0, 0.08 * strength, 3)).astype(np.float32)
-    out = np.clip(out * gain + np.float32(rng.normal(0, 0.04 * strength)), 0, 1)
-    out = out ** np.float32(np.exp(rng.normal(0, 0.22 * strength)))
+    levels = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
+    levels = np.clip(levels * gain + np.float32(rng.normal(0, 0.04 * strength)), 0, 1) ** np.float32(np.exp(rng.normal(0, 0.22 * strength)))
+    out = cv2.LUT(faces.reshape(-1, *faces.shape[2:]), levels[None]).reshape(faces.shape)
     if rng.random() < 0.3 * strength:
-        ramp = np.linspace(-1, 1, out.shape[2], dtype=np.float32) * np.float32(rng.normal(0, 0.2))
+        ramp = np.linspace(-1, 1, faces.shape[2], dtype=np.float32) * np.float32(rng.normal(0, 0.2))
         out = np.clip(out * (1 + ramp)[:, None], 0, 1)
     return out
 
 
-def random_blemish(rng: np.random.Generator, faces: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    """Blur, noise and a covered patch, as soft lenses, grain and hands leave them: float32 (n, S, S, 3) in [0, 1]."""
-    size = faces.shape[1]
+def random_skin(rng: np.random.Generator, faces: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Another person's shading, stubble and make-up: a smooth field of light and colour, the same for every frame. float32 (n, H, W, 3) in [0, 1]."""
+    if rng.random() >= 0.5 * strength:
+        return faces
+    cells = int(rng.integers(3, 9))
+    field = rng.normal(0, 0.10, (cells, cells, 1)) + rng.normal(0, 0.04, (cells, cells, 3))
+    height, width = faces.shape[1:3]
+    smooth = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(faces * np.exp(smooth), 0, 1)
+
+
+def random_distance(rng: np.random.Generator, faces: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """A face small in its film, and a tracker that trembles: fewer pixels for every frame, part of a pixel's shift for each. float32 (n, H, W, 3)."""
+    height, width = faces.shape[1:3]
+    if rng.random() < 0.25 * strength:
+        share = rng.uniform(0.33, 0.75)
+        small = round(width * share), round(height * share)
+        faces = np.stack([cv2.resize(cv2.resize(f, small, interpolation=cv2.INTER_AREA), (width, height)) for f in faces])
+    if rng.random() < 0.3 * strength:
+        moves = [np.array([[1, 0, x], [0, 1, y]], np.float32) for x, y in rng.normal(0, 0.5, (len(faces), 2))]
+        faces = np.stack([cv2.warpAffine(f, m, (width, height), borderMode=cv2.BORDER_REPLICATE) for f, m in zip(faces, moves, strict=True)])
+    return faces
+
+
+def random_blemish(rng: np.random.Generator, mouths: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Blur, noise and a covered patch, as soft lenses, grain and hands leave them: float32 (n, H, W, 3) in [0, 1]."""
+    rows, columns = mouths.shape[1:3]
     if rng.random() < 0.4 * strength:
         sigma = rng.uniform(0.3, 1.4)
-        faces = np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in faces])
+        mouths = np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in mouths])
     if rng.random() < 0.3 * strength:
-        noise = rng.standard_normal(faces.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.03))
-        faces = np.clip(faces + noise, 0, 1)
+        noise = rng.standard_normal(mouths.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.03))
+        mouths = np.clip(mouths + noise, 0, 1)
     if rng.random() < 0.2 * strength:
-        faces = faces.copy()
-        height, width = rng.integers(size // 12, size // 4, 2)
-        row, column = rng.integers(size // 2, size - height), rng.integers(0, size - width)
-        faces[:, row : row + height, column : column + width] = rng.random(3, dtype=np.float32)
-    return faces
+        mouths = mouths.copy()
+        height, width = rng.integers(columns // 12, columns // 4, 2)
+        row, column = rng.integers(0, rows - height), rng.integers(0, columns - width)
+        mouths[:, row : row + height, column : column + width] = rng.random(3, dtype=np.float32)
+    return mouths
 
 
 def random_voice(rng: np.random.Generator, mel: np.ndarray, strength: float = 1.0) -> np.ndarray:
@@ -134,6 +165,8 @@ def random_voice(rng: np.random.Generator, mel: np.ndarray, strength: float = 1.
     low = source.astype(int)
     high, part = np.minimum(low + 1, NUM_BANDS - 1), (source - low)[:, None]
     out = mel[low] * (1 - part) + mel[high] * part
+    if rng.random() < 0.5 * strength:  # a voice without audible pitch, as a whisper is: what remains are the formants
+        out = gaussian_filter1d(out, rng.uniform(0.5, 2.5), axis=0, mode="nearest")
     curve = np.interp(bands, np.linspace(0, NUM_BANDS - 1, 5), rng.normal(0, 4 * strength, 5))
     out = out + (curve[:, None] + rng.normal(0, 6 * strength)) * DB_TO_MEL
     if rng.random() < 0.5:

@@ -12,7 +12,7 @@ from training.clip_source import ClipSource
 from training.evaluate_expert import evaluate_expert
 from training.processes import World
 from training.trainer import STEADY, Batch, Moment, Part
-from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert, stack_lower_half
+from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert
 
 FIRST_SCALE, MAX_SCALE = 15.0, 40.0  # of cosine similarities before the softmax
 SCALE_RATE = 1e-2
@@ -22,30 +22,31 @@ VALIDATION = 1 << 40  # stands where a step stands in the seeds of batches that 
 
 
 def expert_batch(clips: list[dataset.Clip], recipe: recipes.ExpertRecipe, seed: tuple[int, ...], strength: float) -> Batch:
-    """mel (C, A, 80, 16), faces (C, W, 3, 5, S, S): of a clip's A sounds the first W are those of its W windows, in order.
+    """mel (C, A, 80, 16), mouths (C, W, 15, S / 2, S) as the expert takes them. Of a clip's A sounds the first W are those of its W windows.
 
     choice (C, W): for the paired objective, the sound shown with each window, its own one half of the time.
     """
     rng = np.random.default_rng(seed)
     sampler = dataset.PersonSampler(clips, rng)
-    mels, faces = [], []
+    mels, mouths = [], []
     for _ in range(recipe.num_clips):
         clip = sampler.draw()
         starts = _spread(rng, clip.num_windows, recipe.num_windows + recipe.num_distractors)
         mel = dataset.random_voice(rng, clip.mel, strength)
         mels.append(dataset.mel_at(mel, starts))
-        warp = dataset.random_warp(rng, recipe.model.face_size, strength)
+        warp = dataset.random_warp(rng, recipe.model.face_size, strength).lower_half
         light = int(rng.integers(1 << 31))
         for start in starts[: recipe.num_windows]:
             window = warp(clip.crops[start : start + NUM_FRAMES])
-            window = dataset.random_light(np.random.default_rng(light), window, strength)
-            window = dataset.random_blemish(rng, window, strength)
-            faces.append(window.transpose(3, 0, 1, 2))
+            looks = np.random.default_rng(light)  # the same for all windows of a clip: no sound is known by the light it is shown in
+            window = dataset.random_skin(looks, dataset.random_light(looks, window, strength), strength)
+            window = dataset.random_blemish(rng, dataset.random_distance(rng, window, strength), strength)
+            mouths.append(window.transpose(0, 3, 1, 2).reshape(-1, *window.shape[1:3]))  # frame-major
     own = np.tile(np.arange(recipe.num_windows), (recipe.num_clips, 1))
     others = (own + rng.integers(1, recipe.num_windows + recipe.num_distractors, own.shape)) % (recipe.num_windows + recipe.num_distractors)
     return {
         "mel": torch.from_numpy(np.stack(mels)),
-        "faces": torch.from_numpy(np.stack(faces)).unflatten(0, (recipe.num_clips, recipe.num_windows)),
+        "mouths": torch.from_numpy(np.stack(mouths)).unflatten(0, (recipe.num_clips, recipe.num_windows)),
         "choice": torch.from_numpy(np.where(rng.random(own.shape) < 0.5, own, others)),
     }
 
@@ -95,10 +96,10 @@ class ExpertObjective(nn.Module):
     def of(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The same for any expert."""
         assert isinstance(model, SyncExpert)
-        mel, faces = batch["mel"], batch["faces"]
-        stacked = stack_lower_half(faces.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+        mel, mouths = batch["mel"], batch["mouths"]
+        stacked = mouths.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         audio = model.embed_audio(mel.flatten(0, 1).unsqueeze(1)).float().unflatten(0, mel.shape[:2])
-        face = model.embed_face(stacked).float().unflatten(0, faces.shape[:2])
+        face = model.embed_face(stacked).float().unflatten(0, mouths.shape[:2])
         if self.objective == "pairs":
             loss, right = pairs_loss(audio, face, batch["choice"])
             return loss, {"loss": loss, "right": right}
