@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,17 +69,26 @@ class Here:
         return ""
 
     @contextmanager
-    def _starting_alone(self) -> Iterator[Callable[..., None]]:
+    def _starting_alone(self) -> Iterator["_RunBegan"]:
         """Within, no other episode begins until this one's run exists: then the hook that this gives is to be called."""
         self._starting.acquire()
-        is_held = [True]
-
-        def has_begun(flow: Any = None, flow_run: Any = None, state: Any = None) -> None:
-            if is_held:
-                is_held.clear()
-                self._starting.release()
-
+        has_begun = _RunBegan(self._starting)
         try:
             yield has_begun
         finally:
             has_begun()
+
+
+class _RunBegan:
+    """A hook of an episode's run: the first call lets the next episode begin. Worker processes get it with their run, and there it does nothing."""
+
+    def __init__(self, starting: "threading.Lock | None") -> None:
+        self._starting = starting
+
+    def __call__(self, flow: Any = None, flow_run: Any = None, state: Any = None) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.release()
+
+    def __reduce__(self) -> tuple[type["_RunBegan"], tuple[None]]:
+        return _RunBegan, (None,)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,33 @@ def test_a_row_whose_files_are_not_there_yet_can_wait_for_them(first, place, tmp
     assert (rows["ep-9", "fr"].state, rows["ep-9", "de"].state) == ("done", "skipped")
     assert "not-there-yet.wav does not exist" in rows["ep-9", "de"].reason
     assert result.status == "done"
+
+
+def test_an_episode_can_be_handed_to_worker_processes(place, monkeypatch, tmp_path):
+    """All of its run that travels, and no step: that is in test_season_runners.py."""
+    import cloudpickle
+    from prefect import flow
+
+    from flows.runners.remote_calls import context_of_run
+    from flows.runners.task_runner import make_runner
+    from flows.season import here
+    from flows.season.board import SeasonBoard
+    from flows.season.costs import Prices
+    from flows.season.read import read_season
+
+    arrived = []
+
+    @flow(name="handed-over", persist_result=False)
+    def hand_over(request):
+        with make_runner("processes", 1):
+            arrived.append(cloudpickle.loads(cloudpickle.dumps(context_of_run()))["flow_run_context"])
+
+    monkeypatch.setattr(here, "dub_episode", hand_over)
+    season = read_season(place.request(out=str(tmp_path / "out")))
+    board = SeasonBoard(season.request, season.storage, season.jobs, Prices.of(season.request))
+    episodes = here.Here(board, None, threading.Event())
+    assert [episodes.run(job)[1] for job in season.jobs[:2]] == [None, None]  # the second begins although the first one's hook went on a journey
+    assert [bool(run) for run in arrived] == [True, True]
 
 
 def test_a_table_that_is_wrong_starts_nothing(place, tmp_path):

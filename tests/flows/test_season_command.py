@@ -79,6 +79,14 @@ def test_an_option_that_does_not_fit_is_refused(season, small, tmp_path, words, 
     assert said in result.stderr
 
 
+def test_a_bucket_that_is_missing_is_told_before_anything_starts(season, small, s3_bucket, tmp_path):
+    result = season(table(tmp_path, small, "ep-1,{film},fr,{dub},"), "--out", f"{s3_bucket}-mistyped/season", "--json")
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["kind"]) == (2, "input")
+    assert "there is no such bucket" in answer["message"]
+    assert not (tmp_path / "work" / "artifacts").exists()
+
+
 def start(manifest: Path, out: Path, environment: dict[str, str], stderr: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "flows.cli", "season", str(manifest), "--out", str(out), "--model", "tiny", "--speaker", "only-face"]
     with open(stderr, "wb") as file:
