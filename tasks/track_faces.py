@@ -1,4 +1,4 @@
-"""Who is seen in a shot, and where in every frame: detected every fifth of a second, followed in between, smoothed, and cropped."""
+"""Who is seen in a shot, and where in every frame: detected as often as motion asks, followed in between, smoothed, and cropped."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,8 +20,11 @@ from wav2lip_core.face_detector import DETECTION_WIDTH_PX, Face, FaceDetector, F
 from wav2lip_core.face_path import FacePath, smooth_path
 from wav2lip_core.face_tracker import FaceTracker, Trail
 
-VERSION = 2
+VERSION = 3
 LOOK_EVERY_S = 0.2
+CALM_LOOK_EVERY_S = 0.6  # where no face moves and nothing changes
+CALM_CHANGE = 20.0  # grey levels since the last look, of the thumbnail's pixel that changed most: somebody new changes a dozen of them by more
+FIRST_LOOKS = 3  # a shot's, whatever happens in it
 SHORTEST_LOOK_GAP_S = 0.08  # however restless the picture is
 RESTLESS_CHANGE = 12.0  # mean grey levels of a thumbnail since the last look, above which a detector looks again
 CLOSE_WIDTH_PX = 2 * DETECTION_WIDTH_PX
@@ -167,19 +170,24 @@ def _followed(
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         thumbnail = cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
         tracker.follow(grey)
-        waited_s = times_s[i] - looked_s + half_frame_s
-        is_due = waited_s >= LOOK_EVERY_S or i == len(times_s) - 1
-        if not is_due and waited_s >= SHORTEST_LOOK_GAP_S:
-            is_due = tracker.is_restless() or float(np.abs(thumbnail - looked_at).mean()) > RESTLESS_CHANGE
-        if not is_due:
+        is_last = i == len(times_s) - 1
+        if not is_last and not _is_due(tracker, times_s[i] - looked_s + half_frame_s, np.abs(thumbnail - looked_at)):
             continue
         faces = detector.detect([picture])[0]
-        if (len(tracker.looks) % CLOSE_LOOK_EVERY == 0 or i == len(times_s) - 1) and misses_faces(frame, faces):
+        if (len(tracker.looks) % CLOSE_LOOK_EVERY == 0 or is_last) and misses_faces(frame, faces):
             return None
         tracker.see(i, faces)
         tracker.end_unseen_since(int(np.searchsorted(times_s, times_s[i] - LONGEST_GAP_S)))
         looked_s, looked_at = times_s[i], thumbnail
     return tracker
+
+
+def _is_due(tracker: FaceTracker, waited_s: float, change: np.ndarray) -> bool:
+    """Whether a detector should look again. change: of each pixel of the thumbnail since it last did."""
+    if waited_s < LOOK_EVERY_S:
+        return waited_s >= SHORTEST_LOOK_GAP_S and (tracker.is_restless() or float(change.mean()) > RESTLESS_CHANGE)
+    is_calm = len(tracker.looks) >= FIRST_LOOKS and tracker.is_calm() and float(change.max()) < CALM_CHANGE
+    return waited_s >= CALM_LOOK_EVERY_S or not is_calm
 
 
 def _people(tracker: FaceTracker, sure_score: float) -> list[Trail]:

@@ -15,6 +15,8 @@ _FEWEST_POINTS = 8
 _LARGEST_ERROR_PX = 1.0  # there and back again
 _LARGEST_STEP = 0.5  # of a face's height, from one frame to the next
 _RESTLESS = 0.25  # of a face's height since the last look
+_CALM = 0.1
+_KNOWN_AFTER = 3  # sightings
 _LARGEST_JUMP = 0.6  # of a face's height, between where a face is expected and where it is found
 _LARGEST_GROWTH = 1.6
 _SAME_FACE_IOU = 0.4
@@ -90,6 +92,12 @@ class FaceTracker:
     def is_restless(self) -> bool:
         """Whether a face has moved far, or the flow lost one, since the last look: then a detector should look again."""
         return any(trail.is_lost or trail.moved > _RESTLESS * trail.size[1] for trail in self.alive)
+
+    def is_calm(self) -> bool:
+        """Whether the last look saw every face, each of them well known, and none has moved to speak of since."""
+        seen = self.looks[-1] if self.looks else -1
+        known = (trail.last_seen == seen and len(trail.sightings) >= _KNOWN_AFTER and not trail.is_lost for trail in self.alive)
+        return all(known) and all(trail.moved < _CALM * trail.size[1] for trail in self.alive)
 
     def see(self, frame: int, faces: list[Face]) -> None:
         """What a detector found in the frame followed last: each face goes to the trail that expects it, or begins one."""

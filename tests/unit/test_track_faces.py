@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+import tasks.track_faces
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
 from infra.video import FrameReader
@@ -94,6 +95,22 @@ def test_a_box_stays_on_a_moving_face_in_every_frame(store: ArtifactStore, film_
     assert np.mean(heights) == pytest.approx(FACE_HEIGHT, rel=0.08)
     assert track.mean_box == pytest.approx(boxes.mean(axis=0), abs=1e-3)
     assert store.load_arrays(track.geometry)["detected"].all()
+
+
+def test_a_detector_looks_often_where_a_face_moves_and_seldom_where_nothing_does(store: ArtifactStore, film_of, monkeypatch) -> None:
+    looks: list[int] = []
+    back_end = tasks.track_faces.open_once("dlib", None)
+    detect = type(back_end).detect
+    monkeypatch.setattr(type(back_end), "detect", lambda self, pictures: looks.append(len(pictures)) or detect(self, pictures))
+    num_looks, boxes = {}, {}
+    for name, places in {"still": [(150.0, 12.0)] * 75, "lively": [sway(n) for n in range(75)]}.items():
+        film = film_of(hung(place) for place in places)
+        looks.clear()
+        boxes[name] = boxes_of(store, only_track(track_faces(store, film, whole(film), "dlib", None)))
+        num_looks[name] = sum(looks)
+    assert num_looks["still"] <= 10  # three at once, then every six tenths of a second, and the last
+    assert num_looks["lively"] >= 15  # every fifth of a second at least
+    assert np.abs(centres(boxes["still"]) - [150, 12] - FACE_CENTRE).max() < 0.06 * FACE_HEIGHT
 
 
 def test_crops_are_the_canonical_crops_of_the_films_own_frames(store: ArtifactStore, film_of) -> None:
