@@ -18,6 +18,7 @@ import skimage
 from benchmarks.machine import describe_machine
 from benchmarks.measured_run import measure
 from benchmarks.records import add_options, keep
+from benchmarks.tiny_model import on_the_shelf
 from flows.demo.script import VOICES, View
 from flows.demo.sound import RATE_HZ, speak, write_wav
 from flows.demo.stills import load_still, look
@@ -87,18 +88,22 @@ def main() -> None:
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--pixels", default="yuv420p", help="yuv420p10le for ten bits")
     add_options(parser)
-    parser.add_argument("--model", default=BUNDLED_MODEL)
+    parser.add_argument("--model", default=BUNDLED_MODEL, help="tiny: small networks of random numbers, made for this")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     size = width, height
     figures: dict = {"machine": describe_machine(), "size": size, "pixels": options.pixels, "runs": [], "ratios": {}}
     for cuts in options.cuts:
-        runs = [measure_length(minutes, cuts, options.model, size, options.pixels) for minutes in options.minutes]
-        for run in runs:
+        runs = []
+        for minutes in options.minutes:
+            with on_the_shelf(options.model):
+                run = measure_length(minutes, cuts, options.model, size, options.pixels)
             print(
                 f"{run['minutes']:g} min, cuts {cuts}: peak {run['peak_process_mib']} MiB the process, "
-                f"{run['peak_tree_mib']} MiB with all it started, in {run['total_s']} s"
+                f"{run['peak_tree_mib']} MiB with all it started, in {run['total_s']} s",
+                flush=True,
             )
+            runs.append(run)
         figures["runs"] += runs
         figures["ratios"][cuts] = round(max(run["peak_process_mib"] for run in runs) / runs[0]["peak_process_mib"], 3)
         print(f"ratio, cuts {cuts}: {figures['ratios'][cuts]} (promised: at most {LIMIT})")
