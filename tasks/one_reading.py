@@ -8,6 +8,8 @@ from typing import Literal
 from av.video.frame import VideoFrame
 
 from infra.artifacts import Artifact, ArtifactStore
+from infra.encoder_memory import encoder_bytes
+from infra.room import Room
 from infra.video import FrameReader
 from infra.video_write import SEGMENT_MEDIA_TYPE, Encoding, written_segment
 from tasks import small_pictures
@@ -16,6 +18,7 @@ from tasks.types import Film, LipPatch
 
 Side = Literal["before", "after"]
 BOTH: tuple[Side, Side] = ("before", "after")
+ENCODERS = Room(1 << 30)  # five reels of 1080p side by side, one of 4K with ten bits
 
 
 def patches_of(side: Side, patches: Sequence[LipPatch], first: int, end: int) -> list[LipPatch]:
@@ -52,13 +55,15 @@ def read_once(
 ) -> dict[str, Artifact]:
     """Decode frames [first, end) once; the files made of them: `reel` where an encoding is given, and each of the sides.
 
-    Memory holds one frame, beside what the encoders keep.
+    Memory holds one frame, beside what the encoders keep; reels whose encoders would fill it together wait for each other.
     """
     timing = store.load_arrays(film.timing)
     reader = FrameReader(film.path, timing["pts"], film.time_base, timing["is_keyframe"], film.rotation_degrees)
     pts, here = timing["pts"][first:end], in_order(patches, first, end)
     with store.scratch() as folder:
         with ExitStack() as stack:
+            if reel is not None:
+                stack.enter_context(ENCODERS.taking(encoder_bytes(film, reel)))
             faces = stack.enter_context(closing(PatchFaces(store, here)))
             add: dict[str, Callable[[VideoFrame], None]] = {
                 side: stack.enter_context(small_pictures.written_small(_file(folder, side), film, pts)) for side in sides
