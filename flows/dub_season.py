@@ -114,6 +114,7 @@ def do_episode(means: Means, job: Job) -> None:
             raise OurTroubleError("It was dubbed, but it is not in OUT now as it was asked for: did something else write there?")
         means.board.finish(job, published, seconds)
     except InputError as error:
+        _refuse_closed_store(means, job)
         _note_failure(means, job, "input", str(error), seconds)
     except StoppedError:
         means.board.leave(job, "the season was stopped while it was with the workers")
@@ -123,6 +124,18 @@ def do_episode(means: Means, job: Job) -> None:
     except BaseException:
         means.board.leave(job, "the season was stopped while it was being dubbed; finished steps are kept")
         raise
+
+
+def _refuse_closed_store(means: Means, job: Job) -> None:
+    """Raises InputError where OUT is closed to everybody by now, as when credentials expire: told once for the season, not by every episode."""
+    try:
+        means.season.storage.exists(means.board.key("json"))
+    except InputError:
+        means.stop.set()  # before this thread's next episode
+        means.board.leave(job, "the store that it goes to was closed; finished steps are kept")
+        raise
+    except DubflowError as error:
+        logger.warning("whether OUT is open is not known: %s", error)
 
 
 def _note_failure(means: Means, job: Job, trouble: str, reason: str, seconds: float) -> None:

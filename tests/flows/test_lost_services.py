@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -56,6 +57,30 @@ def test_credentials_that_expire_in_mid_run_are_told_once_and_nothing_finished_i
         again = dub_episode(request)
     assert all(count.made == 0 for step, count in again.steps.items() if step not in ("make_preview", "write_report")), again.steps
     assert {"small/manifest.json", "small/fr/small.fr.mp4"} <= set(open_storage(f"{s3_bucket}/out").list())
+
+
+@pytest.mark.usefixtures("settings_of_test")
+def test_credentials_that_expire_in_mid_season_end_it_with_one_message_and_begin_nothing_more(small, s3_bucket, swift, tmp_path, monkeypatch):
+    from flows.dub_season import dub_season
+    from tasks.types import SeasonRequest
+
+    class AtTheStart:
+        states: ClassVar[set[tuple[str, str]]] = set()
+
+        def hear(self, event: progress.Event) -> None:
+            if isinstance(event, progress.Said) and event.text.startswith("season "):
+                proxy.turn(refusing.port)
+            elif isinstance(event, progress.RowsChanged):
+                self.states.update((row.episode_id, row.state) for row in event.rows)
+
+    manifest, ears = tmp_path / "season.csv", AtTheStart()
+    manifest.write_text("episode,film,language,track\n" + "".join(f"ep-{n},{small.film},fr,{small.dub}\n" for n in range(3)))
+    request = SeasonRequest(manifest=str(manifest), out=f"{s3_bucket}/out", season_id="season", work=str(tmp_path / "work"), model="tiny")
+    with switch(swift.port) as proxy, refusing_server("ExpiredToken", 400, num_refusals=10_000) as refusing:
+        point_at(monkeypatch, proxy.url)
+        with progress.listening(ears), pytest.raises(InputError, match="the credentials have expired; get new ones"):
+            dub_season(request)
+    assert ears.states == {("ep-0", "running"), ("ep-0", "waiting")}
 
 
 @pytest.mark.usefixtures("settings_of_test")
