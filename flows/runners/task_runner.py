@@ -13,7 +13,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.run.log_file import current_log
 from flows.runners.process_workers import ProcessWorkers
-from flows.runners.worker_start import WorkerStart
+from flows.runners.worker_start import WorkerStart, set_modules_aside
 from infra.errors import InputError
 from infra.settings import get_settings, num_cpus
 
@@ -32,6 +32,7 @@ class Workers(AbstractContextManager):
     def __enter__(self) -> Self:
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(self._num_threads)
+        set_modules_aside()
         self._runner = self._open_runner().__enter__()
         return self
 

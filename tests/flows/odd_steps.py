@@ -1,5 +1,6 @@
 """Steps for tests of the task runners, to be found by worker processes: they tell where they run, or kill the process they run in."""
 
+import gc
 import logging
 import os
 import signal
@@ -18,7 +19,14 @@ def tell_about_worker(logger_name: str) -> dict[str, str | int]:
     logging.getLogger(logger_name).info("a worker writes here")
     num_threads, work_folder = torch.get_num_threads(), str(get_settings().work_folder)
     api = str(PREFECT_API_URL.value())
-    return {"pid": os.getpid(), "num_threads": num_threads, "api": api, "work_folder": work_folder, "niceness": os.nice(0)}
+    return {
+        "pid": os.getpid(),
+        "num_threads": num_threads,
+        "api": api,
+        "work_folder": work_folder,
+        "niceness": os.nice(0),
+        "num_aside": gc.get_freeze_count(),
+    }
 
 
 def die(notes: Path, name: str, num_deaths: int, after: str = "") -> str:

@@ -58,6 +58,7 @@ def test_a_worker_has_the_runs_log_settings_and_server_and_its_share_of_the_proc
         told = run_one(workers, step, Call({"logger_name": "flows.test"}))
     assert told["pid"] != os.getpid()
     assert (told["num_threads"], told["api"], told["work_folder"]) == (1, prefect_api, str(warm_work))
+    assert told["num_aside"] > 100_000  # modules: not looked through for garbage during calls
     assert told["niceness"] == os.nice(0)  # a worker that gives way to everybody stands still on a machine that others use
     assert "flows.test: a worker writes here" in log.read_text()
 
