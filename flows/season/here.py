@@ -84,6 +84,7 @@ class _RunBegan:
 
     def __init__(self, starting: "threading.Lock | None") -> None:
         self._starting = starting
+        self.__name__ = "has_begun"  # what Prefect calls a hook by
 
     def __call__(self, flow: Any = None, flow_run: Any = None, state: Any = None) -> None:
         starting, self._starting = self._starting, None
