@@ -18,7 +18,10 @@ from benchmarks.episode import EPISODE_A
 from benchmarks.machine import describe_machine
 from benchmarks.records import add_options, keep
 from infra import video_write
+from infra.artifacts import ArtifactStore
 from infra.video import FrameReader, VideoFacts, scan
+from tasks.inspect_film import inspect_film
+from tasks.types import Film
 from training import measures
 
 SETTINGS = {"ours": (video_write.PRESET, video_write.CRF), "medium": ("medium", 16), "ours without more bits": (video_write.PRESET, 16)}
@@ -30,25 +33,26 @@ def reader_of(facts: VideoFacts) -> FrameReader:
     return FrameReader(facts.path, facts.pts, facts.time_base, facts.is_keyframe, facts.rotation_degrees)
 
 
-def encode(path: Path, facts: VideoFacts, frames: list[VideoFrame], preset: str, crf: int) -> float:
+def encode(path: Path, film: Film, facts: VideoFacts, frames: list[VideoFrame], preset: str, crf: int) -> float:
     """Processor seconds."""
     with patch.multiple(video_write, PRESET=preset, CRF=crf):
         started = time.process_time()
-        video_write.encode_segment(path, frames, facts, facts.pts[: len(frames)], video_write.choose_encoding(facts, "h264"))
+        video_write.encode_segment(path, frames, film, facts.pts[: len(frames)], video_write.choose_encoding(film, "h264"))
         return time.process_time() - started
 
 
-def compare(film: Path, num_frames: int) -> dict:
-    facts = scan(film)
+def compare(source: Path, num_frames: int) -> dict:
+    facts = scan(source)
     num_frames = min(num_frames, facts.num_frames)
     seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
     quality = {}
     with tempfile.TemporaryDirectory(prefix="dubflow-encoder-") as name:
+        film = inspect_film(ArtifactStore(Path(name, "store")), source)
         for turn in range(NUM_ROUNDS):
             for setting, (preset, crf) in SETTINGS.items():
                 path = Path(name, f"{turn} {setting}.nut")
                 frames = [frame for _, frame in reader_of(facts).frames(0, num_frames)]
-                seconds[setting].append(encode(path, facts, frames, preset, crf))
+                seconds[setting].append(encode(path, film, facts, frames, preset, crf))
                 size = {"preset": preset, "crf": crf, "megabytes": round(path.stat().st_size / 1e6, 2)}
                 quality[setting] = size | likeness(facts, path, num_frames)
     rows = {name: {**quality[name], "ms_per_frame": round(1000 * min(spent) / num_frames, 2)} for name, spent in seconds.items()}
