@@ -1,4 +1,4 @@
-"""How films are written, beside x264's medium preset: the same quality for less than half of the processor time, in larger files.
+"""How films are written, beside x264's medium preset: as near by SSIM for less than half of the processor time, in larger files.
 
     python -m benchmarks.encoder [FILM] [--frames N] [--json FILE] [--record]
 

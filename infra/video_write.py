@@ -26,7 +26,7 @@ from infra.planes import JPEG_RANGE, planar_format, to_format, to_full_chroma
 
 CodecName = Literal["h264", "ffv1"]
 
-CRF = 14  # constant rate factor; with this preset what medium gives at 16: visually lossless for one generation (benchmarks.encoder)
+CRF = 14  # constant rate factor: visually lossless for one generation; with this preset as near by SSIM as medium at 16 (benchmarks.encoder)
 PRESET = "veryfast"
 # Threads of one segment's encoder; segments are encoded side by side. x264's result depends on their number, which is therefore never the machine's.
 ENCODER_THREADS = 2
