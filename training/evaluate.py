@@ -11,8 +11,9 @@ from training.clips import SUFFIXES, UnusableClipError, find_one_face, prepare_f
 from training.evaluate_expert import evaluate_expert
 from training.evaluate_generator import bundled_expert, evaluate_generator
 from training.face_strip import draw_strip
+from training.lineage import refuse_partial_judge
 from training.measures import Figure
-from wav2lip_core.checkpoint import CheckpointError, ModelCard, load_generator, load_sync_expert, read_card, sha256_of
+from wav2lip_core.checkpoint import CheckpointError, load_generator, load_sync_expert
 from wav2lip_core.face_detector import open_detector
 from wav2lip_core.generator import LipGenerator
 from wav2lip_core.lip_syncer import BUNDLED_GENERATOR
@@ -68,32 +69,6 @@ def _open(kind: Literal["expert", "generator"], weights: Path, judge: Path | Non
     except (CheckpointError, OSError) as error:
         raise InputError(f"{error}. Give weights of the right kind.") from error
     return model, expert
-
-
-def refuse_partial_judge(generator: Path, judge: Path) -> None:
-    """Raise InputError if the judge, or weights it was made from or on from, trained the generator, or if the generator's card does not say who
-    did. Weights without a card come from elsewhere, where ours had no part."""
-    card = _card(generator)
-    if card is None:
-        return
-    if not card.trained_by:
-        raise InputError(f"The card of {generator} does not say which experts it was trained towards, so nobody can tell a fair judge for it.")
-    partial = ancestry(judge) & set(card.trained_by)
-    if partial:
-        raise InputError(f"{judge} ({min(partial)[:12]}…) trained {generator} and cannot judge it. Give another expert with --judge.")
-
-
-def ancestry(weights: Path) -> set[str]:
-    """Digests these weights go by: their own, of what they were converted from, and of what they were trained on from."""
-    card = _card(weights)
-    known = {sha256_of(weights)}
-    if card is not None:
-        known |= {str(digest) for digest in (card.parent, card.run.get("made_from")) if digest}
-    return known
-
-
-def _card(path: Path) -> ModelCard | None:
-    return read_card(path) if path.suffix == ".safetensors" else None
 
 
 def load_evaluation_clips(data: str | Path) -> list[dataset.Clip]:

@@ -1,5 +1,6 @@
 """One training run from recipe to weights with a card; the same call goes on where an earlier one stopped."""
 
+import copy
 import functools
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from training.clip_source import ClipSource, held_out_clips
 from training.curves import draw_curves
 from training.evaluate_generator import bundled_expert
 from training.leakage import refuse_leaks
+from training.lineage import member_digests
 from training.live_table import watching
 from training.processes import Machine, World, launch
 from training.run_folder import RunFolder
@@ -27,6 +29,7 @@ from wav2lip_core.generator import LipGenerator
 from wav2lip_core.sync_expert import SyncExpert
 
 WEIGHTS = "weights.safetensors"
+SPARE_BLOCK = 11  # of the expert's audio tower: its second residual block at 256 channels
 Watch = Callable[[dict], None]
 
 
@@ -166,9 +169,19 @@ def _task(plan: _Plan, world: World) -> Task:
     if isinstance(recipe, recipes.ExpertRecipe):
         expert = SyncExpert(recipe.model) if plan.start is None else load_sync_expert(plan.start)
         return ExpertTask(recipe, expert, plan.source, held_out, world)
-    generator = LipGenerator(recipe.model) if plan.start is None else load_generator(plan.start)
-    experts = [load_sync_expert(path) for path in plan.experts]
+    experts = [member for path in plan.experts for member in load_sync_expert(path).members()]
+    generator = _new_generator(recipe, experts[0]) if plan.start is None else load_generator(plan.start)
     return GeneratorTask(recipe, generator, experts, plan.source, held_out, plan.out, world)
+
+
+def _new_generator(recipe: recipes.GeneratorRecipe, expert: SyncExpert) -> LipGenerator:
+    """Untaught, but for its ears where the recipe says so. Of the expert's audio tower one residual block is left out: it has one more."""
+    generator = LipGenerator(recipe.model)
+    if recipe.audio_from_expert:
+        ears = list(expert.audio_encoder)
+        del ears[SPARE_BLOCK]
+        generator.audio_encoder.load_state_dict(copy.deepcopy(torch.nn.Sequential(*ears)).state_dict())
+    return generator
 
 
 def _attribution(plan: _Plan) -> str:
@@ -191,7 +204,7 @@ def _card(plan: _Plan, trainer: Trainer) -> ModelCard:
         attribution=_attribution(plan),
         evaluation=evaluation,
         parent=None if plan.start is None else sha256_of(plan.start),
-        trained_by=tuple(sha256_of(path) for path in plan.experts),
+        trained_by=tuple(digest for path in plan.experts for digest in (sha256_of(path), *sorted(member_digests(path)))),
         run={  # type: ignore[arg-type]
             "recipe": recipes.as_table(plan.recipe),
             "recipe_digest": recipes.digest_of(plan.recipe),

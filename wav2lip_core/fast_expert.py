@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wav2lip_core.folding import folded
-from wav2lip_core.sync_expert import SyncExpert
+from wav2lip_core.sync_expert import SyncExpert, joint
 
 
 class Bf16Expert(SyncExpert):
@@ -14,14 +13,14 @@ class Bf16Expert(SyncExpert):
     def __init__(self, model: SyncExpert) -> None:
         super().__init__(model.config)
         own = folded(model).to(dtype=torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.face_encoder, self.audio_encoder = own.face_encoder, own.audio_encoder
+        self.face_encoder, self.audio_encoder, self.others = own.face_encoder, own.audio_encoder, own.others
         self.eval()
 
     def embed_audio(self, mel: Tensor) -> Tensor:
-        return F.normalize(self.audio_encoder(_narrow(mel)).float().flatten(1), dim=1)
+        return joint(tower(_narrow(mel)).float() for tower in self._towers("audio_encoder"))
 
     def embed_face(self, face: Tensor) -> Tensor:
-        return F.normalize(self.face_encoder(_narrow(face)).float().flatten(1), dim=1)
+        return joint(tower(_narrow(face)).float() for tower in self._towers("face_encoder"))
 
 
 def _narrow(x: Tensor) -> Tensor:

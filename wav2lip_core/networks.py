@@ -43,6 +43,11 @@ def _generator_config(shapes: Shapes, width: float) -> GeneratorConfig:
     return GeneratorConfig(width, bottom_size * 2 ** (num_blocks - 2), "edit" if num_out == 4 else "colour")
 
 
+def _expert_config(shapes: Shapes, width: float) -> ExpertConfig:
+    others = {name.split(".")[1] for name in shapes if name.startswith("others.")}
+    return ExpertConfig(width, 32 * shapes["face_encoder.15.conv_block.0.weight"][-1], 1 + len(others))
+
+
 NETWORKS: dict[Kind, Network] = {
     network.kind: network
     for network in (
@@ -53,7 +58,7 @@ NETWORKS: dict[Kind, Network] = {
         Network(
             "sync_expert", "colour sync expert (SyncNet_color)", SyncExpert, ExpertConfig, ("face_encoder.", "audio_encoder."),
             ("audio_encoder.13.conv_block.0.weight", 512),
-            lambda shapes, width: ExpertConfig(width, 32 * shapes["face_encoder.15.conv_block.0.weight"][-1]),
+            _expert_config,
         ),
         Network(
             "discriminator", "visual quality discriminator", QualityDiscriminator, DiscriminatorConfig, ("face_encoder_blocks.", "binary_pred."),

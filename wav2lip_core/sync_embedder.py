@@ -18,7 +18,7 @@ def embed_faces(expert: SyncExpert, faces: np.ndarray, index: np.ndarray | None 
         raise ValueError(f"embed_faces wants uint8 (n, {size}, {size}, 3), got {faces.dtype} {faces.shape}")
     index = np.arange(len(faces)) if index is None else index
     num_windows = max(0, len(index) - NUM_FRAMES + 1)
-    rows = [np.zeros((0, expert.audio_encoder[-1].conv_block[0].out_channels), np.float32)]  # type: ignore[union-attr, index]
+    rows = [np.zeros((0, expert.num_features), np.float32)]
     with torch.inference_mode():
         for first in range(0, num_windows, BATCH):
             count = min(BATCH, num_windows - first)

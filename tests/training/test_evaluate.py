@@ -12,9 +12,10 @@ from infra.errors import InputError
 from tests.training.people import prepared, tiny_expert
 from training import measures
 from training.dataset import Clip
-from training.evaluate import evaluate_model, refuse_partial_judge
+from training.evaluate import evaluate_model
 from training.evaluate_expert import evaluate_expert
 from training.evaluate_generator import evaluate_generator
+from training.lineage import refuse_partial_judge
 from wav2lip_core.checkpoint import ModelCard, load_sync_expert, save_model, sha256_of
 from wav2lip_core.generator import GeneratorConfig, LipGenerator
 from wav2lip_core.mel import log_mel
