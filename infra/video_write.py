@@ -26,8 +26,8 @@ from infra.planes import JPEG_RANGE, planar_format, to_format, to_full_chroma
 
 CodecName = Literal["h264", "ffv1"]
 
-CRF = 14  # constant rate factor: visually lossless for one generation; with this preset as near by SSIM as medium at 16 (benchmarks.encoder)
-PRESET = "veryfast"
+CRF = 16  # constant rate factor: visually lossless for one generation; with this preset as near to the film as medium at 16 (benchmarks.encoder)
+PRESET = "superfast"
 # Threads of one segment's encoder; segments are encoded side by side. x264's result depends on their number, which is therefore never the machine's.
 ENCODER_THREADS = 2
 CPU_AVX512 = 13  # OpenCV's number

@@ -10,7 +10,7 @@ from tasks.types import Record
 FACES_PER_FRAME = 48_000
 STILLS_PER_PIXEL = 0.3  # of the picture, per second: faces as large as in the film, once a second
 LIPS_PER_FRAME = 60_000  # per language: patches, what is measured on them, previews
-H264_BITS_PER_PIXEL = 0.25
+H264_BITS_PER_PIXEL = 0.4
 FFV1_SHARE_OF_RAW = 0.6
 FIXED = 8 << 20  # sounds of a short film, reports, records
 

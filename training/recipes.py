@@ -75,7 +75,6 @@ class GeneratorRecipe(Schedule):
     sync_from: float = 0.4
     sync_ramp: float = 0.0
     silence_share: float = 0.2  # of the steps' clips come with their quiet parts digitally silent
-    audio_from_expert: bool = False  # a new generator starts with the first expert's ears, which know strangers' voices
     gan_weight: float = 0.0
     gan_from: float = 0.0
     discriminator: DiscriminatorConfig | None = None

@@ -1,6 +1,5 @@
 """One training run from recipe to weights with a card; the same call goes on where an earlier one stopped."""
 
-import copy
 import functools
 import json
 from collections.abc import Callable
@@ -29,7 +28,6 @@ from wav2lip_core.generator import LipGenerator
 from wav2lip_core.sync_expert import SyncExpert
 
 WEIGHTS = "weights.safetensors"
-SPARE_BLOCK = 11  # of the expert's audio tower: its second residual block at 256 channels
 Watch = Callable[[dict], None]
 
 
@@ -170,18 +168,8 @@ def _task(plan: _Plan, world: World) -> Task:
         expert = SyncExpert(recipe.model) if plan.start is None else load_sync_expert(plan.start)
         return ExpertTask(recipe, expert, plan.source, held_out, world)
     experts = [member for path in plan.experts for member in load_sync_expert(path).members()]
-    generator = _new_generator(recipe, experts[0]) if plan.start is None else load_generator(plan.start)
+    generator = LipGenerator(recipe.model) if plan.start is None else load_generator(plan.start)
     return GeneratorTask(recipe, generator, experts, plan.source, held_out, plan.out, world)
-
-
-def _new_generator(recipe: recipes.GeneratorRecipe, expert: SyncExpert) -> LipGenerator:
-    """Untaught, but for its ears where the recipe says so. Of the expert's audio tower one residual block is left out: it has one more."""
-    generator = LipGenerator(recipe.model)
-    if recipe.audio_from_expert:
-        ears = list(expert.audio_encoder)
-        del ears[SPARE_BLOCK]
-        generator.audio_encoder.load_state_dict(copy.deepcopy(torch.nn.Sequential(*ears)).state_dict())
-    return generator
 
 
 def _attribution(plan: _Plan) -> str:
