@@ -1,5 +1,6 @@
 """What the sync expert makes of a face and a sound: embeddings kept by content, and scores with a reason where there is none."""
 
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,7 @@ MIN_SPEECH_WINDOWS = 8.0  # a third of a second of speech; less says nothing
 MAX_PLANTED = 6  # frames by which the self-test moves the sound, either way
 REACH = MAX_SHIFT + MAX_PLANTED
 _BLOCK = 1024  # sounds embedded at a time
+_loading = threading.Lock()
 
 
 class Embeddings(Record):
@@ -32,7 +34,8 @@ class Embeddings(Record):
 
 def shared_expert(models: Models) -> SyncExpert:
     """The expert of this process, loaded once: in bf16 where the run is not in float32 and this processor multiplies bf16."""
-    return _loaded(models.expert_path, models.expert_sha256, _is_exact(models))
+    with _loading:
+        return _loaded(models.expert_path, models.expert_sha256, _is_exact(models))
 
 
 def _is_exact(models: Models) -> bool:

@@ -6,6 +6,8 @@ import torch
 
 from infra.errors import InputError
 from tests.training.people import TINY_EXPERT, TINY_GENERATOR, tiny_expert
+from training.clip_source import held_out_clips
+from training.evaluate_expert import evaluate_expert
 from training.lineage import refuse_partial_judge
 from training.panel import make_panel
 from training.train import train
@@ -107,3 +109,13 @@ def test_what_makes_no_panel_is_refused(tmp_path, members, case) -> None:
     with pytest.raises(InputError, match="at least 2 experts of one size" if case != "no card" else "has no card"):
         make_panel(given, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_it_is_measured_on_people_that_no_member_knows_and_on_nobody_else(tmp_path, data) -> None:
+    members = [tiny_expert(tmp_path / f"{seed}.safetensors", seed, run={"people": ["ann", "bob"]}) for seed in (1, 2)]
+    card = make_panel(members, tmp_path / "panel.safetensors", data, ["cy", "dee"])
+    assert card.evaluation["people"] == ["cy", "dee"]
+    found = evaluate_expert(load_sync_expert(tmp_path / "panel.safetensors"), held_out_clips(data, frozenset({"cy", "dee"})))
+    assert {name: card.evaluation[name] for name in ("two_way_accuracy", "margin")} == {name: found[name] for name in ("two_way_accuracy", "margin")}
+    with pytest.raises(InputError, match="bob: a member was trained on them"):
+        make_panel(members, tmp_path / "other.safetensors", data, ["bob", "cy"])
