@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from infra.errors import InputError
 from training.clip_source import held_out_clips
 from training.evaluate_expert import evaluate_expert
@@ -70,7 +72,7 @@ def _card(cards: list[ModelCard], digests: list[str]) -> ModelCard:
         data=f"{len(cards)} experts, averaged: " + all_of([card.data for card in cards]),
         licence=all_of([card.licence for card in cards]),
         attribution=all_of([part for card in cards for part in card.attribution.split("; ")]),
-        run={MEMBERS: list(digests), "people": sorted(people)},
+        run={MEMBERS: list[JsonValue](digests), "people": list[JsonValue](sorted(people))},
     )
 
 
