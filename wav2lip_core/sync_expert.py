@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from wav2lip_core.blocks import ConvBlock, audio_encoder, scaled
 
 NUM_FRAMES = 5  # consecutive frames at 25 fps
+MAX_MEMBERS = 16  # each is built before a file's weights are looked at: a file that claims thousands is refused at once
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class SyncExpert(nn.Module):
         super().__init__()
         if config.face_size % 32:
             raise ValueError(f"face_size must be a multiple of 32, not {config.face_size}")
-        if config.num_members < 1:
-            raise ValueError(f"an expert has one member at least, not {config.num_members}")
+        if not 1 <= config.num_members <= MAX_MEMBERS:
+            raise ValueError(f"an expert has 1 to {MAX_MEMBERS} members, not {config.num_members}")
         self.config = config
         self.face_encoder = _face_encoder(config.width, config.face_size)
         self.audio_encoder = audio_encoder(config.width, num_residuals_at_256=2)

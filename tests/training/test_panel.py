@@ -11,7 +11,7 @@ from training.evaluate_expert import evaluate_expert
 from training.lineage import refuse_partial_judge
 from training.panel import make_panel
 from training.train import train
-from wav2lip_core.checkpoint import ModelCard, load_sync_expert, read_card, save_model, sha256_of
+from wav2lip_core.checkpoint import CheckpointError, ModelCard, load_sync_expert, read_card, save_model, sha256_of
 from wav2lip_core.fast_expert import Bf16Expert
 from wav2lip_core.generator import GeneratorConfig, LipGenerator
 from wav2lip_core.sync_embedder import embed_faces, embed_mel
@@ -59,6 +59,20 @@ def test_in_bf16_it_says_the_same(panel) -> None:
 def test_it_is_known_by_its_tensors_alone(tmp_path, panel) -> None:
     torch.save({"state_dict": load_sync_expert(panel).state_dict()}, tmp_path / "foreign.pth")
     assert load_sync_expert(tmp_path / "foreign.pth").config == load_sync_expert(panel).config == ExpertConfig(0.125, 96, 2)
+
+
+def test_a_file_that_claims_a_crowd_of_members_is_refused_before_they_are_built(tmp_path, panel) -> None:
+    state = load_sync_expert(panel).state_dict()
+    crowd = {f"others.{n}.anything": torch.zeros(1) for n in range(3_000)}
+    torch.save({"state_dict": state | crowd}, tmp_path / "crowd.pth")
+    with pytest.raises(CheckpointError, match=r"1 to 16 members, not 3001"):
+        load_sync_expert(tmp_path / "crowd.pth")
+    card = {"name": "crowd", "kind": "sync_expert", "data": "none", "licence": "CC0", "attribution": "none"}
+    save_model(tmp_path / "crowd.safetensors", load_sync_expert(panel), ModelCard.model_validate(card))
+    beside = tmp_path / "crowd.json"
+    beside.write_text(beside.read_text().replace('"num_members": 2', '"num_members": 1000'))
+    with pytest.raises(CheckpointError, match="1 to 16 members, not 1000"):
+        load_sync_expert(tmp_path / "crowd.safetensors")
 
 
 def test_it_is_trained_on_like_any_expert_and_both_members_learn(tmp_path, data, panel) -> None:
