@@ -34,6 +34,12 @@ def edge_l1(made: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     return down.mean() + across.mean()
 
 
+def beyond(made: Tensor, seen: Tensor) -> Tensor:
+    """Mean distance of made (B, 3, T, S, S) from what is seen (B, 2, 3, S, S), the darkest and the brightest there: 0 where it lies between."""
+    darkest, brightest = seen.unsqueeze(3).unbind(dim=1)
+    return (F.relu(darkest - made) + F.relu(made - brightest)).mean()
+
+
 class _ClipGradient(torch.autograd.Function):
     """The identity; backwards, single pixels are held to a few times the mean pull, so that no black speck pays."""
 
@@ -70,11 +76,12 @@ def blemish(faces: Tensor, rng: np.random.Generator) -> Tensor:
     return x.unflatten(0, (num_clips, num_frames)).transpose(1, 2)
 
 
-def expert_opinion(expert: SyncExpert, made: Tensor, truth: Tensor, mels: Tensor) -> tuple[Tensor, Tensor]:
+def expert_opinion(expert: SyncExpert, made: Tensor, truth: Tensor, mels: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """What a frozen expert says of generated mouths: (does it pick each clip's own sound?, how unlike the true mouths do they look to it?).
 
-    made, truth (B, 3, 5, S, S), blemished alike; mels (B, A, 80, 16), the right one first. The first is a cross-entropy. The second is the mean
-    relative distance over middle layers of the expert and of its embedding: a speck that wins the first loses the second.
+    made, truth (B, 3, 5, S, S), blemished alike; mels (B, A, 80, 16), the right one first; own (B,) bool: truth shows this sound. The first is a
+    cross-entropy. The second is the mean relative distance over middle layers of the expert and of its embedding, where there is a truth: a
+    speck that wins the first loses the second.
     """
     with torch.no_grad():
         audio = expert.embed_audio(mels.flatten(0, 1).unsqueeze(1)).float().unflatten(0, mels.shape[:2])
@@ -82,6 +89,9 @@ def expert_opinion(expert: SyncExpert, made: Tensor, truth: Tensor, mels: Tensor
     seen = _looks(expert, stack_lower_half(_ClipGradient.apply(made)))
     logits = EXPERT_SCALE * torch.einsum("bd,bad->ba", seen[-1], audio)
     picked = F.cross_entropy(logits, torch.zeros(len(made), dtype=torch.long, device=logits.device))
+    if not own.any():
+        return picked, picked.new_zeros(())
+    seen, wanted = [x[own] for x in seen], [x[own] for x in wanted]
     unlike = torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in zip(seen[:-1], wanted[:-1], strict=True)]).mean()
     return picked, unlike + (1 - (seen[-1] * wanted[-1]).sum(dim=1)).mean()
 

@@ -1,10 +1,8 @@
 """What the lip generator learns: the true picture, the experts' opinion, and, if the recipe says so, to pass for a photograph."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,76 +12,15 @@ from training import dataset, losses, recipes
 from training.clip_source import ClipSource
 from training.evaluate import MIN_CLIPS
 from training.evaluate_generator import evaluate_generator, picture_strip
+from training.generator_batch import generator_batch
 from training.processes import World
 from training.train_expert import NUM_VALIDATION_BATCHES, VALIDATION
 from training.trainer import Batch, Moment, Part
 from wav2lip_core.discriminator import QualityDiscriminator
 from wav2lip_core.face_crop import mouth_mask
 from wav2lip_core.generator import LipGenerator
-from wav2lip_core.mel import SILENCE
-from wav2lip_core.reference import carried, motion, rest_scores
+from wav2lip_core.reference import rest_scores
 from wav2lip_core.sync_expert import NUM_FRAMES, SyncExpert
-
-NUM_DISTRACTORS = 8
-MIN_REFERENCE_GAP = 5  # frames between the dubbed frames and their reference, where it is any frame
-RESTING_SHARE, BETTER_HALF = 0.2, 0.5  # a reference at rest is one of the fifth most at rest, or
-BETTER_HALF_OFTEN = 0.15  # this often of the better half: a shot that never pauses has nothing better
-SOFT_OFTEN = 0.3  # of the samples are soft, as an actor out of focus is
-RestOf = Callable[[dataset.Clip], np.ndarray]  # rest scores (n,) of a clip's frames; see wav2lip_core.reference
-
-
-def generator_batch(clips: list[dataset.Clip], recipe: recipes.GeneratorRecipe, seed: tuple[int, ...], rest_of: RestOf) -> Batch:
-    """mel (B, 5, 1, 80, 16), face (B, 6, 5, S, S), truth (B, 3, 5, S, S), sounds (B, 1 + distractors, 80, 16)."""
-    rng = np.random.default_rng(seed)
-    sampler = dataset.PersonSampler(clips, rng)
-    samples = [_sample(sampler.draw(), rng, recipe, rest_of) for _ in range(recipe.num_clips)]
-    stacked = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
-    return dict(zip(("mel", "face", "truth", "sounds"), stacked, strict=True))
-
-
-def _sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.GeneratorRecipe, rest_of: RestOf) -> tuple[np.ndarray, ...]:
-    size, quiet = recipe.model.face_size, dataset.silent_columns(clip.mel)
-    mel = dataset.random_voice(rng, clip.mel, strength=0.7)
-    starts = rng.permutation(clip.num_windows)
-    if rng.random() < recipe.silence_share:
-        mel[:, quiet] = SILENCE
-        starts = np.array(sorted(starts, key=lambda f: -quiet[int(f * 3.2) : int(f * 3.2) + 16].mean() + rng.random() * 0.3))
-    start = int(starts[0])
-    frames = clip.crops[start : start + NUM_FRAMES]
-    references = _references(clip, start, rng, recipe, rest_of)
-    warp = dataset.random_warp(rng, size, strength=0.8)
-    both = dataset.random_light(rng, warp(np.concatenate([frames, references])), strength=0.8)
-    if rng.random() < SOFT_OFTEN:
-        sigma = rng.uniform(0.3, 0.9)
-        both = np.stack([cv2.GaussianBlur(face, (0, 0), sigma) for face in both])
-    truth, looks = both[:NUM_FRAMES], both[NUM_FRAMES:]
-    hidden = truth.copy()
-    hidden[:, size // 2 :] = 0
-    face = np.concatenate([hidden, looks], axis=3).transpose(3, 0, 1, 2)
-    indiv = dataset.mel_at(mel, np.arange(start, start + NUM_FRAMES))[:, None]
-    far = starts[np.abs(starts - start) >= 3][:NUM_DISTRACTORS]
-    sounds = dataset.mel_at(mel, np.concatenate([[start], far]))
-    return indiv, np.ascontiguousarray(face, np.float32), np.ascontiguousarray(truth.transpose(3, 0, 1, 2), np.float32), sounds
-
-
-def _references(clip: dataset.Clip, start: int, rng: np.random.Generator, recipe: recipes.GeneratorRecipe, rest_of: RestOf) -> np.ndarray:
-    """What the generator is given to edit, as prepared crops (5, 144, 144, 3): one face at rest moved to each frame's head, or one from elsewhere."""
-    if recipe.model.reference == "resting":
-        order = np.argsort(-rest_of(clip), kind="stable")
-        share = BETTER_HALF if rng.random() < BETTER_HALF_OFTEN else RESTING_SHARE
-        chosen = clip.crops[int(rng.choice(order[: max(3, round(share * len(order)))]))]
-        return np.stack([_moved(chosen, frame) for frame in clip.crops[start : start + NUM_FRAMES]])
-    others = [f for f in range(len(clip.crops)) if f < start - MIN_REFERENCE_GAP or f >= start + NUM_FRAMES + MIN_REFERENCE_GAP]
-    return np.repeat(clip.crops[[int(rng.choice(others))]], NUM_FRAMES, axis=0)
-
-
-def _moved(reference: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """A prepared crop with its head where that of another is; the motion is read in the canonical part, as in use."""
-    edge = round(len(frame) * dataset.MARGIN / (1 + 2 * dataset.MARGIN))
-    inner = slice(edge, len(frame) - edge)
-    by = motion(np.ascontiguousarray(frame[inner, inner]), np.ascontiguousarray(reference[inner, inner]))
-    by[:, 2] += edge - by[:, :2].sum(axis=1) * edge
-    return carried(reference, by)
 
 
 class GeneratorObjective(nn.Module):
@@ -111,10 +48,14 @@ class GeneratorObjective(nn.Module):
         made = model(batch["mel"], batch["face"]).float()
         batch["made"] = made.detach()
         assert isinstance(self.weights, Tensor)
-        l1 = losses.weighted_l1(made, batch["truth"], self.weights)
-        edges = losses.edge_l1(made, batch["truth"], self.weights)
+        own = batch["own"]
+        l1 = losses.weighted_l1(made[own], batch["truth"][own], self.weights) if own.any() else made.new_zeros(())
+        edges = losses.edge_l1(made[own], batch["truth"][own], self.weights) if own.any() else made.new_zeros(())
         sync_weight, gan_weight = weights_at(self.recipe, moment.progress)
         figures, loss = {"l1": l1}, (1 - sync_weight - gan_weight) * (l1 + self.recipe.edge_weight * edges)
+        if self.recipe.range_weight:
+            figures["beyond"] = losses.beyond(made, batch["range"])
+            loss = loss + self.recipe.range_weight * figures["beyond"]
         if sync_weight or moment.is_logged:  # always in the log, with or without a weight
             with torch.set_grad_enabled(sync_weight > 0 and torch.is_grad_enabled()):
                 figures["sync"], figures["unlike"] = self._opinion(experts[moment.step % len(experts)], made, batch, moment)
@@ -131,7 +72,7 @@ class GeneratorObjective(nn.Module):
         assert isinstance(self.mouth, Tensor)
         pasted = batch["truth"] + self.mouth * (made - batch["truth"])
         both = losses.blemish(torch.cat([pasted, batch["truth"]], dim=2), np.random.default_rng(moment.seed))
-        return losses.expert_opinion(expert, both[:, :, :NUM_FRAMES], both[:, :, NUM_FRAMES:], batch["sounds"])
+        return losses.expert_opinion(expert, both[:, :, :NUM_FRAMES], both[:, :, NUM_FRAMES:], batch["sounds"], batch["own"])
 
 
 class DiscriminatorObjective(nn.Module):
@@ -199,7 +140,9 @@ class GeneratorTask:
             self.parts.append(Part("discriminator", DiscriminatorObjective(discriminator), optimiser))
 
     def batch(self, step: int, slice_index: int) -> Batch:
-        return generator_batch(self.source.at(step), self.recipe, (self.recipe.seed, step, slice_index), self._rest_of)
+        judged = step >= self.recipe.sync_from * self.recipe.num_steps  # before, a foreign sound has nobody to teach it
+        share = self.recipe.foreign_share if judged else 0.0
+        return generator_batch(self.source.at(step), self.recipe, (self.recipe.seed, step, slice_index), self._rest_of, share)
 
     def _rest_of(self, clip: dataset.Clip) -> np.ndarray:
         """By the first expert, once for every clip."""

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from training import dataset, losses, recipes
+from training.generator_batch import _foreign_sample, _references, _sample, generator_batch
 from training.measures import best_offset, interval, two_way
 from training.train_expert import expert_batch, multiway_loss
-from training.train_generator import _references, _sample
-from wav2lip_core.generator import GeneratorConfig
+from training.train_generator import GeneratorObjective
+from training.trainer import Moment
+from wav2lip_core.generator import GeneratorConfig, LipGenerator
 from wav2lip_core.mel import SILENCE, log_mel
 from wav2lip_core.sync_expert import ExpertConfig, SyncExpert
 
@@ -99,7 +101,7 @@ def test_a_generator_that_edits_a_face_at_rest_is_trained_with_one() -> None:
 
 def test_a_generator_sample_hides_the_mouth_and_takes_its_reference_from_elsewhere() -> None:
     rng = np.random.default_rng(0)
-    mel, face, truth, sounds = _sample(_clip(), rng, replace(TINY_GENERATOR, silence_share=0), _never_at_rest)
+    mel, face, truth, _, sounds, own = _sample(_clip(), rng, replace(TINY_GENERATOR, silence_share=0), _never_at_rest)
     assert mel.shape == (5, 1, 80, 16)
     assert face.shape == (6, 5, 96, 96)
     assert sounds.shape == (9, 80, 16)
@@ -107,6 +109,46 @@ def test_a_generator_sample_hides_the_mouth_and_takes_its_reference_from_elsewhe
     assert np.array_equal(face[:3, :, :48], truth[:, :, :48])
     assert not np.array_equal(face[3:, :, 48:], truth[:, :, 48:])
     assert np.allclose(sounds[0], mel[0, 0])
+    assert own
+
+
+def test_a_foreign_sound_is_taught_by_the_expert_alone() -> None:
+    face, voice = _clip(seed=1), _clip(seed=2)
+    recipe = replace(TINY_GENERATOR, sync_from=0.0, sync_weight=0.5)
+    torch.manual_seed(0)
+    expert = SyncExpert(ExpertConfig(width=0.125))
+    objective = GeneratorObjective(LipGenerator(recipe.model), recipe, [expert], None)
+    for share, told in ((0.0, True), (1.0, False)):
+        batch = generator_batch([face, voice], recipe, (1, 2, 3), _never_at_rest, share)
+        assert (batch["own"] == told).all()
+        loss, figures = objective(batch, Moment(step=0, progress=0.5, seed=(1,), is_logged=True))
+        loss.backward()
+        assert (figures["l1"] > 0) == told
+        assert (figures["unlike"] > 0) == told
+        assert figures["sync"] > 0
+
+
+def test_a_foreign_sample_pairs_one_clips_face_with_anothers_sound() -> None:
+    face, voice = _clip(seed=1), _clip(seed=2)
+    voice = dataset.Clip(voice.person, voice.name, voice.crops, np.full_like(voice.mel, SILENCE))
+    mel, pictures, truth, _, sounds, own = _foreign_sample(face, voice, np.random.default_rng(0), TINY_GENERATOR, _never_at_rest)
+    assert not own
+    assert mel.max() < 0
+    assert np.allclose(sounds[0], mel[0, 0])
+    assert np.array_equal(pictures[:3, :, :48], truth[:, :, :48])
+
+
+def test_a_hole_darker_than_the_person_ever_is_costs_and_an_open_mouth_does_not() -> None:
+    clip = _clip()
+    _, _, truth, seen, *_ = _sample(clip, np.random.default_rng(0), replace(TINY_GENERATOR, range_weight=10.0), _never_at_rest)
+    made, ranges = torch.from_numpy(truth)[None], torch.from_numpy(seen)[None]
+    assert losses.beyond(made, ranges) < 1e-3
+    hole = made.clone()
+    hole[:, :, :, 10:16, 40:56] = 0  # on the forehead, where nothing is dark
+    assert losses.beyond(hole, ranges) > 1e-3
+    dark = made.clone()
+    dark[:, :, :, 64:70, 44:52] = made[:, :, :, 60:80, 40:56].min()  # as dark as the open mouth is
+    assert losses.beyond(dark, ranges) < 1e-3
 
 
 def test_silent_examples_are_digitally_silent_where_nobody_speaks() -> None:
@@ -124,7 +166,7 @@ def test_the_expert_sees_only_blemished_copies_and_the_gradient_still_arrives() 
     first, second = losses.blemish(faces, rng), losses.blemish(faces, rng)
     assert not torch.equal(first, second)
     expert = SyncExpert(ExpertConfig(width=0.125)).eval().requires_grad_(False)
-    picked, unlike = losses.expert_opinion(expert, first, second.detach(), torch.randn(2, 4, 80, 16))
+    picked, unlike = losses.expert_opinion(expert, first, second.detach(), torch.randn(2, 4, 80, 16), torch.tensor([True, False]))
     (picked + unlike).backward()
     assert faces.grad is not None
     assert faces.grad.abs().sum() > 0
