@@ -5,9 +5,10 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import torch
 
 from infra.artifacts import ArtifactStore
-from infra.settings import get_settings
+from infra.settings import get_settings, num_cpus
 from infra.video import FrameReader, upright_bgr
 from tasks.resting_faces import resting_faces
 from tasks.timeline import TICKS_PER_S, frame_times_s, speech_share
@@ -29,7 +30,8 @@ _loading = threading.Lock()
 @lru_cache(maxsize=2)
 def _loaded(path: str, sha256: str, precision: Precision, device: str, batch_size: int) -> LipSyncer:
     wait_s = 0.0 if device == "cpu" else BATCH_WAIT_S
-    return LipSyncer(path, batch_size, device, precision, get_settings().models_folder / "compiled", wait_s)
+    num_at_once = max(1, num_cpus() // torch.get_num_threads()) if device == "cpu" else 1
+    return LipSyncer(path, batch_size, device, precision, get_settings().models_folder / "compiled", wait_s, num_at_once)
 
 
 def shared_lip_syncer(models: Models) -> LipSyncer:

@@ -14,8 +14,10 @@ from wav2lip_core.precision import Precision, openvino_version, pick_precision
 Painter = Callable[[Tensor, Tensor], Tensor]  # mel (N, 1, 80, 16), face (N, 6, S, S) -> (N, 3, S, S), float32
 
 
-def make_painter(model: LipGenerator, precision: Precision, batch_size: int, device: str = "cpu", cache_folder: Path | None = None) -> Painter:
-    """The model itself for float32, else a fast likeness of it, for batches of exactly batch_size.
+def make_painter(
+    model: LipGenerator, precision: Precision, batch_size: int, device: str = "cpu", cache_folder: Path | None = None, num_at_once: int = 1
+) -> Painter:
+    """The model itself for float32, else a fast likeness of it, for batches of exactly batch_size, from as many threads at a time.
 
     On the processor OpenVINO computes where it is installed, and keeps what it compiled in cache_folder; else, and on CUDA, torch does.
     Raises PrecisionError where int8 cannot be had.
@@ -23,7 +25,7 @@ def make_painter(model: LipGenerator, precision: Precision, batch_size: int, dev
     if pick_precision(precision, device) == "float32":
         return model
     if device == "cpu" and openvino_version() is not None:
-        return OpenVinoGenerator(model, precision, batch_size, cache_folder)
+        return OpenVinoGenerator(model, precision, batch_size, cache_folder, num_at_once)
     return Bf16Generator(model).to(device)
 
 

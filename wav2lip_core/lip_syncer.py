@@ -36,6 +36,7 @@ class LipSyncer:
     model: a LipGenerator in eval mode, a file for `load_generator`, or None for the bundled one. Frames of all callers share
     batches of `batch_size`, so a short shot never runs alone on a wide device. Batches always have the full size (the last one is
     padded): a frame's result does not depend on what else was in its batch. A batch that is not full waits up to wait_s for more frames.
+    num_at_once batches are computed side by side, each by the thread that waits for frames: one for a card, several for several processors.
     precision: float32 is the reference; the others are within a grey level of it and faster (see make_painter, for cache_folder too).
     """
 
@@ -47,14 +48,15 @@ class LipSyncer:
         precision: Precision = "float32",
         cache_folder: Path | None = None,
         wait_s: float = 0.0,
+        num_at_once: int = 1,
     ) -> None:
         if not isinstance(model, LipGenerator):
             model = load_generator(BUNDLED_GENERATOR if model is None else Path(model))
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size, self.device, self.wait_s = batch_size, device, wait_s
-        self._paint = make_painter(self.model, precision, batch_size, device, cache_folder)
+        self._paint = make_painter(self.model, precision, batch_size, device, cache_folder, num_at_once)
         self._pending: list[_Request] = []
-        self._pending_lock, self._model_lock = threading.Lock(), threading.Lock()
+        self._pending_lock, self._at_work = threading.Lock(), threading.BoundedSemaphore(num_at_once)
         self._arrived = threading.Condition(self._pending_lock)
 
     def generate(self, faces: np.ndarray, mel: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
@@ -72,9 +74,12 @@ class LipSyncer:
             self._pending.append(request)
             self._arrived.notify()
         while not request.finished.is_set():
-            with self._model_lock:
-                if not request.finished.is_set():
-                    self._run_batch()
+            with self._at_work:
+                parts = [] if request.finished.is_set() else self._take()
+                if parts:
+                    self._run_batch(parts)
+            if not parts:  # others compute what is left of it
+                request.finished.wait()
         if request.error is not None:
             raise request.error
         return request.out
@@ -108,8 +113,7 @@ class LipSyncer:
     def _fill_a_batch(self) -> bool:
         return sum(len(request.faces) - request.taken for request in self._pending) >= self.batch_size
 
-    def _run_batch(self) -> None:
-        parts = self._take()
+    def _run_batch(self, parts: list[tuple[_Request, int, int]]) -> None:
         try:
             made = self._forward(*(np.concatenate([getattr(r, name)[a:b] for r, a, b in parts]) for name in ("faces", "references", "mel")))
         except Exception as error:
@@ -123,7 +127,8 @@ class LipSyncer:
         for request, first, end in parts:
             request.out[first:end] = made[position : position + end - first]
             position += end - first
-            request.num_done += end - first
+            with self._pending_lock:
+                request.num_done += end - first
             if request.num_done == len(request.faces):
                 request.finished.set()
 

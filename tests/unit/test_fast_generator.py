@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -69,13 +70,13 @@ def _need_openvino() -> None:
         pytest.skip("needs OpenVINO: pip install 'dubflow[openvino]'")
 
 
-def _fast(model, kind: str, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None) -> LipSyncer:
+def _fast(model, kind: str, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None, num_at_once: int = 1) -> LipSyncer:
     """kind: bf16 by torch, bf16 by openvino, int8 by openvino."""
     if kind.endswith("torch"):
         monkeypatch.setattr(fast_generator, "openvino_version", lambda: None)
     else:
         _need_openvino()
-    return LipSyncer(model, BATCH, precision=kind.split()[0], cache_folder=folder)  # type: ignore[arg-type]
+    return LipSyncer(model, BATCH, precision=kind.split()[0], cache_folder=folder, num_at_once=num_at_once)  # type: ignore[arg-type]
 
 
 KINDS = pytest.mark.parametrize("kind", ["bf16 torch", "bf16 openvino", "int8 openvino"])
@@ -98,6 +99,16 @@ def test_a_frame_is_the_same_alone_and_in_company_and_in_the_next_process(kind: 
     together = first.generate(faces, mel)
     alone = np.concatenate([again.generate(faces[i : i + 1], mel[i : i + 1]) for i in range(9)])
     assert np.array_equal(together, alone)
+
+
+@KINDS
+def test_shots_side_by_side_get_the_bytes_that_they_get_alone(kind: str, monkeypatch) -> None:
+    model, faces, mel = _random_model(output="edit"), _faces(30), _speech(30)
+    alone = _fast(model, kind, monkeypatch).generate(faces, mel)
+    shared = _fast(model, kind, monkeypatch, num_at_once=2)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda first: shared.generate(faces[first : first + 10], mel[first : first + 10]), (0, 10, 20)))
+    assert np.array_equal(np.concatenate(made), alone)
 
 
 @pytest.mark.parametrize(

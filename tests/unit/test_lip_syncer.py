@@ -1,6 +1,7 @@
 """The generator's runner: right shapes, and a frame's result does not depend on its company."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ def test_many_threads_share_batches_and_each_gets_its_own_frames_back() -> None:
         thread.join(60)
     assert all(np.array_equal(results[seed], expected[seed]) for seed in range(8))
     assert num_batches < 8  # 40 frames of eight callers do not take eight batches of their own
+
+
+def test_two_callers_are_served_side_by_side_where_there_are_two_processors() -> None:
+    model = _model()
+    expected = [LipSyncer(model=model, batch_size=4).generate(*_input(9, seed)) for seed in range(2)]
+    syncer = LipSyncer(model=model, batch_size=4, num_at_once=2)
+    forward, both = syncer._forward, threading.Barrier(2, timeout=60)
+    is_first = threading.local()
+
+    def met(*args: np.ndarray) -> np.ndarray:
+        if not hasattr(is_first, "done"):
+            is_first.done = both.wait()  # breaks, and so fails, where one has to wait for the other's end
+        return forward(*args)
+
+    syncer._forward = met  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda seed: syncer.generate(*_input(9, seed)), range(2)))
+    assert all(np.array_equal(result, wanted) for result, wanted in zip(results, expected, strict=True))
 
 
 def test_wrong_shapes_and_nan_are_named() -> None:
