@@ -11,6 +11,7 @@ from infra.artifacts import ArtifactStore
 from infra.settings import get_settings, num_cpus
 from infra.video import FrameReader, upright_bgr
 from tasks.resting_faces import resting_faces
+from tasks.sync_evidence import shared_expert
 from tasks.timeline import TICKS_PER_S, frame_times_s, speech_share
 from tasks.types import FaceTrack, Film, Models, Stem, TakeSettings
 from wav2lip_core.face_crop import crop
@@ -41,6 +42,13 @@ def shared_lip_syncer(models: Models) -> LipSyncer:
     batch_size = most if device != "cpu" else min(most, get_settings().batch_size)
     with _loading:
         return _loaded(models.generator_path, models.generator_sha256, models.precision, device, batch_size)
+
+
+def load_networks(models: Models, lips: bool) -> None:
+    """Have ready what every shot will ask for at once: the expert, and where lips are to be made the generator."""
+    shared_expert(models)
+    if lips:
+        shared_lip_syncer(models)
 
 
 def arithmetic_inputs(models: Models) -> dict[str, str]:

@@ -6,7 +6,7 @@ What is found goes into the store under the names of the steps that look for cut
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -29,9 +29,19 @@ FEWEST_HELD = SETTLES_AFTER + 2 * SETTLE_EVERY  # they may belong to a shot whos
 logger = logging.getLogger(__name__)
 
 
-def look_at_film(store: ArtifactStore, path: str | Path, detector_name: str, detector_weights: str | Path | None, num_threads: int) -> Film:
-    """The film as a record, as inspect_film gives it; where its frames have to be decoded for that, its cuts and faces are stored, too."""
-    with FirstLook(store, open_once(detector_name, detector_weights), num_threads) as look:
+def look_at_film(
+    store: ArtifactStore,
+    path: str | Path,
+    detector_name: str,
+    detector_weights: str | Path | None,
+    num_threads: int,
+    meanwhile: Callable[[], object] | None = None,
+) -> Film:
+    """The film as a record, as inspect_film gives it; where its frames have to be decoded for that, its cuts and faces are stored, too.
+
+    meanwhile: called once while frames are decoded, in a thread that would wait for the first shot's end: what it raises is nobody's business.
+    """
+    with FirstLook(store, open_once(detector_name, detector_weights), num_threads, meanwhile=meanwhile) as look:
         film = inspect_film(store, path, look)
         look.keep(film)
     return film
@@ -40,8 +50,15 @@ def look_at_film(store: ArtifactStore, path: str | Path, detector_name: str, det
 class FirstLook:
     """Sees a film's frames in order. Memory: HELD_BYTES of frames, a few numbers for each."""
 
-    def __init__(self, store: ArtifactStore, detector: FaceDetector, num_threads: int, held_bytes: int = HELD_BYTES) -> None:
-        self._store, self._detector, self._held_limit = store, detector, held_bytes
+    def __init__(
+        self,
+        store: ArtifactStore,
+        detector: FaceDetector,
+        num_threads: int,
+        held_bytes: int = HELD_BYTES,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        self._store, self._detector, self._held_limit, self._meanwhile = store, detector, held_bytes, meanwhile
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="first-look")
         self._identity: tuple[str, str, str] | None = None  # path, digest, state
         self._shape: PictureShape | None = None
@@ -58,6 +75,8 @@ class FirstLook:
     def begin(self, shape: PictureShape) -> None:
         if self._shape is not None:
             wait(self._under_way)
+        elif self._meanwhile is not None:
+            self._pool.submit(self._meanwhile)
         self._shape, self._finder = shape, CutFinder()
         self._frames: deque[VideoFrame] = deque()  # the last of those seen, not yet handed over
         self._pts: deque[int] = deque()  # of the frames from the beginning of the present shot

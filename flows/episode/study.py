@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +28,7 @@ from infra.errors import InputError
 from infra.settings import get_settings
 from infra.sources import name_of
 from tasks.choose_speaker import cast_by_hand, cast_only_face
+from tasks.lip_making import load_networks
 from tasks.listen import has_speech
 from tasks.types import Casting, DubRequest, EpisodeRequest, Film, Shot, ShotFaces, Stem
 from tasks.voices import Voices
@@ -143,7 +145,9 @@ def _inspect(run: Run) -> Film:
         film: Film = run.one(steps.INSPECT, store=run.store, path=path)
     else:
         num_threads = request.num_workers or get_settings().num_workers
-        film = run.one(steps.LOOK, store=run.store, path=path, detector_name=name, detector_weights=weights, num_threads=num_threads)
+        ready = partial(load_networks, run.inputs.models, lips=isinstance(request, DubRequest))
+        detector = {"detector_name": name, "detector_weights": weights}
+        film = run.one(steps.LOOK, store=run.store, path=path, **detector, num_threads=num_threads, meanwhile=ready)
     run.ledger.measure(steps.LOOK.name, megapixels(film))
     return film
 

@@ -56,6 +56,19 @@ def test_a_film_seen_before_is_not_decoded_again(path, tmp_path):
     assert num_decoded(path) == before
 
 
+def test_networks_are_loaded_while_frames_are_decoded_and_only_then(path, step_by_step, tmp_path):
+    store, loads = ArtifactStore(tmp_path), []
+
+    def load() -> None:
+        loads.append(decoded_frames.counts().get(str(path), 0))
+        raise OSError("no such weights")  # the step that needs them will say so
+
+    assert look_at_film(store, path, "dlib", None, 1, load) == step_by_step[0]
+    assert len(loads) == 1
+    look_at_film(store, path, "dlib", None, 1, load)
+    assert len(loads) == 1  # everything was known: nothing is loaded in vain
+
+
 def test_a_shot_that_memory_has_no_room_for_is_left_to_its_step(path, step_by_step, tmp_path):
     store = ArtifactStore(tmp_path)
     with FirstLook(store, open_once("dlib", None), 1, held_bytes=1 << 20) as look:  # nine frames
