@@ -103,7 +103,9 @@ def generator_lite() -> GeneratorRecipe:
     """Half width, paints a mouth onto a face at rest, for two CPU cores: about an hour. A generator that can change nothing but the mouth bears
     more of the experts' opinion than one that paints a whole face."""
     model = GeneratorConfig(width=0.5, output="edit", painted="mouth", reference="resting")
-    return GeneratorRecipe("generator_lite", model, num_steps=3000, sync_weight=0.06, look_weight=0.06, silence_share=0.3)
+    return GeneratorRecipe(
+        "generator_lite", model, num_steps=4000, sync_weight=0.04, look_weight=0.06, silence_share=0.3, foreign_share=0.4, range_weight=60.0,
+    )  # fmt: skip
 
 
 def generator_full() -> GeneratorRecipe:
@@ -139,7 +141,7 @@ def smoke_generator() -> GeneratorRecipe:
     return GeneratorRecipe(
         "smoke_generator", GeneratorConfig(width=0.125, output="edit", painted="mouth", reference="resting"), num_clips=2, num_steps=8,
         num_slices=2, num_warmup_steps=2, sync_from=0.25, gan_weight=0.02, gan_from=0.25, discriminator=DiscriminatorConfig(width=0.125),
-        ema_decay=0.8, save_every=4, log_every=1, evaluate_every=8, precision="float32",
+        foreign_share=0.5, range_weight=10.0, ema_decay=0.8, save_every=4, log_every=1, evaluate_every=8, precision="float32",
     )  # fmt: skip
 
 

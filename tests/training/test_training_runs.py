@@ -196,12 +196,12 @@ def test_the_sync_weight_follows_from_where_the_run_is_alone() -> None:
 
 def test_the_true_sync_loss_is_in_the_log_before_it_has_any_weight_and_the_expert_stays_as_it_was(data, expert, tmp_path) -> None:
     digest = sha256_of(expert)
-    recipe = replace(TINY_GENERATOR, num_steps=2, sync_from=1.0, gan_weight=0.0, discriminator=None, edge_weight=0.0)
+    recipe = replace(TINY_GENERATOR, num_steps=2, sync_from=1.0, gan_weight=0.0, discriminator=None, edge_weight=0.0, range_weight=0.0)
     result = train(recipe, data, tmp_path, experts=(expert,), machine=ONE)
     for row in rows_of(result):
         assert row["sync_weight"] == 0
         assert row["sync"] > 0.1
-        assert row["loss"] == pytest.approx(row["l1"])  # edges apart, which this recipe leaves out
+        assert row["loss"] == pytest.approx(row["l1"])  # all else is left out
     assert result.card.trained_by == (digest,)
     assert sha256_of(expert) == digest
 
