@@ -60,7 +60,8 @@ class ExpertRecipe(Schedule):
 class GeneratorRecipe(Schedule):
     """(1 - sync_weight - gan_weight) * L1 + sync_weight * sync + gan_weight * adversarial, where L1 holds edge_weight of the L1 of edges.
     The sync term, and with it look_weight of the expert's features matched to those of the true mouth, enters at sync_from of the run and
-    reaches its weight at sync_from + sync_ramp; its true value is always logged."""
+    reaches its weight at sync_from + sync_ramp; its true value is always logged. range_weight is on from the first step. A foreign sample has a sync
+    term and a range term only."""
 
     name: str
     model: GeneratorConfig
@@ -100,8 +101,8 @@ def expert_full() -> ExpertRecipe:
 
 
 def generator_lite() -> GeneratorRecipe:
-    """Half width, paints a mouth onto a face at rest, for two CPU cores: about an hour. A generator that can change nothing but the mouth bears
-    more of the experts' opinion than one that paints a whole face."""
+    """Half width, paints a mouth onto a face at rest, for the CPU: about two hours of one core. A generator that can change nothing but the
+    mouth bears more of the experts' opinion than one that paints a whole face."""
     model = GeneratorConfig(width=0.5, output="edit", painted="mouth", reference="resting")
     return GeneratorRecipe(
         "generator_lite", model, num_steps=4000, sync_weight=0.04, look_weight=0.06, silence_share=0.3, foreign_share=0.4, range_weight=60.0,

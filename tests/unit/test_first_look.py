@@ -56,11 +56,11 @@ def test_a_film_seen_before_is_not_decoded_again(path, tmp_path):
     assert num_decoded(path) == before
 
 
-def test_networks_are_loaded_while_frames_are_decoded_and_only_then(path, step_by_step, tmp_path):
+def test_networks_are_loaded_once_and_only_where_frames_are_decoded(path, step_by_step, tmp_path):
     store, loads = ArtifactStore(tmp_path), []
 
     def load() -> None:
-        loads.append(decoded_frames.counts().get(str(path), 0))
+        loads.append(path)
         raise OSError("no such weights")  # the step that needs them will say so
 
     assert look_at_film(store, path, "dlib", None, 1, load) == step_by_step[0]
