@@ -27,7 +27,8 @@ def generator_batch(
 ) -> Batch:
     """mel (B, 5, 1, 80, 16), face (B, 6, 5, S, S), truth (B, 3, 5, S, S), range (B, 2, 3, S, S), sounds (B, 1 + distractors, 80, 16), own (B,) bool.
 
-    own: whether the sound is that of the true picture; foreign_share of them speak another clip's, as in a dub.
+    own: whether the sound is that of the true picture; foreign_share of them speak another clip's, as in a dub. Of the others some hear nothing,
+    and the true picture is the reference.
     """
     rng = np.random.default_rng(seed)
     sampler = dataset.PersonSampler(clips, rng)
@@ -41,6 +42,8 @@ def generator_batch(
 
 
 def _sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.GeneratorRecipe, rest_of: RestOf) -> tuple[np.ndarray, ...]:
+    if rng.random() < recipe.still_share:
+        return _still_sample(clip, rng, recipe, rest_of)
     quiet = dataset.silent_columns(clip.mel)
     mel = dataset.random_voice(rng, clip.mel, strength=0.7)
     starts = rng.permutation(clip.num_windows)
@@ -49,6 +52,14 @@ def _sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.Genera
         starts = np.array(sorted(starts, key=lambda f: -quiet[int(f * 3.2) : int(f * 3.2) + 16].mean() + rng.random() * 0.3))
     indiv, sounds = _sounds(mel, starts)
     return indiv, *_pictures(clip, int(starts[0]), rng, recipe, rest_of), sounds, np.array(True)
+
+
+def _still_sample(clip: dataset.Clip, rng: np.random.Generator, recipe: recipes.GeneratorRecipe, rest_of: RestOf) -> tuple[np.ndarray, ...]:
+    """A face that hears digital silence: whatever its mouth does in the film, it is to rest as in the reference."""
+    starts = rng.permutation(clip.num_windows)
+    face, _, seen = _pictures(clip, int(starts[0]), rng, recipe, rest_of)
+    indiv, sounds = _sounds(np.full_like(clip.mel, SILENCE), starts)
+    return indiv, face, np.ascontiguousarray(face[3:]), seen, sounds, np.array(True)
 
 
 def _foreign_sample(

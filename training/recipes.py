@@ -76,6 +76,7 @@ class GeneratorRecipe(Schedule):
     sync_from: float = 0.4
     sync_ramp: float = 0.0
     silence_share: float = 0.2  # of the steps' clips come with their quiet parts digitally silent
+    still_share: float = 0.0  # of the samples that are not foreign hear digital silence throughout and are to look as the reference does
     foreign_share: float = 0.0  # of the samples speak another clip's sound, as in a dub, once there is a sync term: they have no true picture
     range_weight: float = 0.0  # of what is painted darker or brighter than the person ever is thereabouts: the holes and specks that experts like
     gan_weight: float = 0.0

@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-import librosa
 import numpy as np
+from librosa import filters, stft
 
 SAMPLE_RATE_HZ = 16000
 FFT_SIZE = 800  # 50 ms
@@ -18,7 +18,7 @@ _PREEMPHASIS, _REF_DB, _MIN_DB, _MAX_ABS = 0.97, 20.0, -100.0, 4.0
 @lru_cache(maxsize=1)
 def mel_basis() -> np.ndarray:
     """Slaney mel filters, float32 (80, 401), 55 to 7600 Hz."""
-    return librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=FFT_SIZE, n_mels=NUM_BANDS, fmin=55, fmax=7600)
+    return filters.mel(sr=SAMPLE_RATE_HZ, n_fft=FFT_SIZE, n_mels=NUM_BANDS, fmin=55, fmax=7600)
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     if len(wave) <= FFT_SIZE // 2:
         wave = np.pad(wave, (0, FFT_SIZE // 2 + 1 - len(wave)))
     emphasised = np.append(wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1]).astype(np.float32)
-    spectrum = np.abs(librosa.stft(emphasised, n_fft=FFT_SIZE, hop_length=HOP, win_length=FFT_SIZE, pad_mode="reflect"))
+    spectrum = np.abs(stft(emphasised, n_fft=FFT_SIZE, hop_length=HOP, win_length=FFT_SIZE, pad_mode="reflect"))
     db = 20 * np.log10(np.maximum(1e-5, mel_basis() @ spectrum)) - _REF_DB
     scaled = 2 * _MAX_ABS * (db - _MIN_DB) / -_MIN_DB - _MAX_ABS
     return np.clip(scaled, -_MAX_ABS, _MAX_ABS).astype(np.float32)[:, :num_columns]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from infra import settings
 from infra.errors import InputError, OurTroubleError
+from infra.loading import loading_modules
 from tasks.types import DubRequest, EpisodeRequest, PlanRequest
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ def watched(
         stack.enter_context(interrupts.stopping_on_signals())
         server = stack.enter_context(serving_unless_configured(work_folder))
 
-        from flows.run.log_file import logging_to_file
+        with loading_modules():
+            from flows.run.log_file import logging_to_file
 
-        import_flows()
+            import_flows()
         log = stack.enter_context(logging_to_file(work_folder, name))
         check()
         stack.callback(lambda: print(f"log: {log}", file=sys.stderr))
@@ -107,7 +109,9 @@ def watched(
 
 
 def import_flows() -> None:
-    """Prefect is to be imported before the log is set up: it sets up logging of its own."""
+    """Prefect is to be imported before the log is set up: it sets up logging of its own. Librosa comes first: it looks up its callers, which
+    takes long in the midst of others' imports."""
+    import wav2lip_core.mel  # noqa: F401  # isort: skip
     import flows.dub_episode
     import flows.plan_episode  # noqa: F401
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from infra import settings
 from infra.errors import OurTroubleError
+from infra.loading import loading_modules
 from infra.storage_keys import redact
 
 START_TIMEOUT_S = 120.0  # the first start makes the database; on a busy machine it takes a while
@@ -151,8 +152,9 @@ def _serve(lifeline: Connection, log: str) -> None:
     servers: list = []
     threading.Thread(target=_end_with, args=(lifeline, servers), daemon=True).start()
 
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with loading_modules():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
     config = uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on", timeout_graceful_shutdown=2)
     servers.append(uvicorn.Server(config))

@@ -160,6 +160,21 @@ def test_silent_examples_are_digitally_silent_where_nobody_speaks() -> None:
     assert (mel[0] == SILENCE).any()
 
 
+def test_a_still_sample_hears_nothing_and_is_to_look_as_its_reference_does() -> None:
+    recipe = replace(TINY_GENERATOR, still_share=1.0)
+    mel, face, truth, _, sounds, own = _sample(_clip(), np.random.default_rng(0), recipe, _never_at_rest)
+    assert own
+    assert (mel == SILENCE).all()
+    assert (sounds == SILENCE).all()
+    assert np.array_equal(truth, face[3:])
+    silent = torch.from_numpy(sounds)[None]
+    expert = SyncExpert(ExpertConfig(width=0.125)).eval().requires_grad_(False)
+    made = torch.rand(1, 3, 5, 96, 96, requires_grad=True)
+    losses.expert_opinion(expert, made, torch.from_numpy(truth)[None], silent, torch.tensor([True]))[0].backward()
+    assert made.grad is not None
+    assert made.grad.abs().max() < 1e-6  # one silence is like another: no expert pulls at a mouth that rests
+
+
 def test_the_expert_sees_only_blemished_copies_and_the_gradient_still_arrives() -> None:
     faces = torch.rand(2, 3, 5, 96, 96, requires_grad=True)
     rng = np.random.default_rng(0)
