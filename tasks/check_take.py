@@ -5,7 +5,7 @@ from tasks.leak_probe import leak_share
 from tasks.picture_checks import check_pictures
 from tasks.types import Film, Models, PictureChecks, Shot, ShotFaces, ShotPatches, TakeSettings
 
-VERSION = 2
+VERSION = 3
 
 
 def check_take(

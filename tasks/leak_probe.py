@@ -10,6 +10,7 @@ from tasks.lip_making import generate
 from tasks.types import FaceTrack, Film, LipPatch, Models, TakeSettings
 from wav2lip_core.face_crop import mouth_mask
 from wav2lip_core.mel import NUM_BANDS, SILENCE, WINDOW_COLUMNS
+from wav2lip_core.reference import held_still
 
 NUM_SAMPLES = 16  # one batch of the generator
 STEP = 2  # every second frame: the samples span more than a second
@@ -17,15 +18,16 @@ LEAST_MOTION = 0.5  # grey levels under which the mouth does not move under the 
 
 
 def leak_share(store: ArtifactStore, film: Film, track: FaceTrack, patch: LipPatch, models: Models, settings: TakeSettings) -> float | None:
-    """Mouth motion under silence / mouth motion under the dub, over the same 16 frames; 0 is best. None where the dub's mouth hardly moves."""
+    """Mouth motion under silence / mouth motion under the dub, over the same 16 frames, the head held still in both: where it goes, its mouth goes
+    under any sound. 0 is best. None where the dub's mouth hardly moves."""
     made = store.load_arrays(patch.patch)["faces"]
     picked = pick_frames(made)
     if len(picked) < 2:
         return None
     mel = np.full((len(picked), NUM_BANDS, WINDOW_COLUMNS), SILENCE, np.float32)
-    _, silent = generate(store, film, track, patch.first_frame + picked, mel, models, settings)
-    spoken = motion(made[picked])
-    return float(motion(silent) / spoken) if spoken >= LEAST_MOTION else None
+    crops, silent = generate(store, film, track, patch.first_frame + picked, mel, models, settings)
+    spoken = motion(held_still(made[picked], crops))
+    return float(motion(held_still(silent, crops)) / spoken) if spoken >= LEAST_MOTION else None
 
 
 def pick_frames(faces: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ MEANINGS: dict[str, str] = {  # kept in the Parquet file beside each column
     "generated_per_face_pixel": "width of the generated face in its pixels / in the film's; under 1 it is scaled up",
     "flicker_ratio": "unrest around the mouth from frame to frame, new to original",
     "identity": "likeness of the lower face to the original's, our own measure, -1 to 1",
-    "leak_share": "mouth motion left when the generator hears silence / under the dub; 0 is best",
+    "leak_share": "mouth motion left when the generator hears silence / under the dub, the head held still; 0 is best",
     "take_sha256": "names the take that is in the film; empty: the original picture",
     "character": "whose faces were dubbed from their own stems, by the cast file; empty: none, or no cast file",
 }

@@ -15,10 +15,11 @@ from wav2lip_core.checkpoint import CheckpointError, ModelCard, describe, load_g
 from wav2lip_core.generator import LipGenerator
 
 
-def average(start: Path, end: Path, share: float, out: Path) -> ModelCard:
-    """Write OUT.safetensors, (1 - share) * start + share * end, with its card; returns the card. share: in (0, 1).
+def average(start: Path, end: Path, share: float, out: Path, articulation: float | None = None) -> ModelCard:
+    """Write OUT.safetensors, (1 - share) * start + share * end, with its card; returns the card. share: in (0, 1). articulation: how far the
+    painted change is exaggerated in use; that of the end if not given.
 
-    Every tensor counts, the batch norms' statistics too. The articulation is that of the end. Raises InputError for generators of different size,
+    Every tensor counts, the batch norms' statistics too. Raises InputError for generators of different size,
     weights without a card and a share out of range.
     """
     if not 0 < share < 1:
@@ -26,10 +27,15 @@ def average(start: Path, end: Path, share: float, out: Path) -> ModelCard:
     (first, card), (last, last_card) = _opened(start), _opened(end)
     if replace(first.config, articulation=last.config.articulation) != last.config:
         raise InputError(f"{start} and {end} are of different size or kind ({first.config}; {last.config}): between them there is nothing.")
-    before = first.state_dict()
-    for name, tensor in last.state_dict().items():
+    before, after = first.state_dict(), last.state_dict()
+    for name, tensor in after.items():
         if tensor.is_floating_point():
             tensor.copy_((1 - share) * before[name].double() + share * tensor.double())
+    try:
+        between = LipGenerator(last.config if articulation is None else replace(last.config, articulation=articulation))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    between.load_state_dict(after)
     facts = {
         "data": f"{last_card.data}; {1 - share:.0%} of what it was trained on from ({card.weights_sha256[:12]}) is kept",
         "evaluation": {},
@@ -37,7 +43,7 @@ def average(start: Path, end: Path, share: float, out: Path) -> ModelCard:
         "trained_by": tuple(sorted({*card.trained_by, *last_card.trained_by})),
         "run": {**last_card.run, "averaged": {card.weights_sha256: 1 - share, last_card.weights_sha256: share}},
     }
-    return save_model(out, last, last_card.model_copy(update=facts))
+    return save_model(out, between, last_card.model_copy(update=facts))
 
 
 def _opened(path: Path) -> tuple[LipGenerator, ModelCard]:
@@ -57,8 +63,12 @@ def main() -> None:
     parser.add_argument("--end", type=Path, required=True, help="what was trained on from it")
     parser.add_argument("--share", type=float, required=True, help="of the way from start to end")
     parser.add_argument("--out", type=Path, required=True, help="NAME.safetensors")
+    parser.add_argument("--articulation", type=float, help="of the result, instead of the end's")
     options = parser.parse_args()
-    average(options.start, options.end, options.share, options.out)
+    try:
+        average(options.start, options.end, options.share, options.out, options.articulation)
+    except InputError as error:
+        parser.error(str(error))
     print(describe(options.out))
 
 

@@ -15,12 +15,13 @@ from wav2lip_core.checkpoint import load_sync_expert
 from wav2lip_core.generator import LipGenerator
 from wav2lip_core.likeness import lower_looks
 from wav2lip_core.lip_syncer import BUNDLED_GENERATOR
-from wav2lip_core.mel import SILENCE
-from wav2lip_core.reference import references_for, rest_scores
+from wav2lip_core.mel import NUM_BANDS, SILENCE, WINDOW_COLUMNS
+from wav2lip_core.reference import held_still, references_for, rest_scores
 from wav2lip_core.sync_embedder import embed_faces
 from wav2lip_core.sync_expert import SyncExpert
 
 MAX_FRECHET_BOOTSTRAP = 100
+NUM_SOUNDS = 3  # that every clip is dubbed with: one alone says as much of itself as of the generator
 
 
 def bundled_expert() -> Path:
@@ -63,16 +64,16 @@ def generate(model: LipGenerator, frames: np.ndarray, reference: np.ndarray, win
 
 
 def evaluate_generator(model: LipGenerator, clips: list[dataset.Clip], judge: SyncExpert, num_bootstrap: int = 1000) -> dict[str, Figure]:
-    """Same sound, reference from elsewhere in the clip: lower half against the truth, beside copying the reference. Another clip's sound: what the
-    judge says of it, beside what it says of the real clip. Silence: how much the mouth moves by itself (the head held still), as a share
-    of its motion under speech.
+    """Same sound, reference from elsewhere in the clip: lower half against the truth, beside copying the reference. Other clips' sounds, each
+    equally often: what the judge says of them, beside what it says of the real clip. Silence: how much the mouth moves by itself (the head held
+    still), as a share of its motion under speech.
 
     identity_similarity: cosine of how the lower half looks on average (edge directions and colour, no trained network) between dubbed and real
     clip. frechet_lip_distance stands in for FID, whose network is not at hand: between the judge's lip embeddings of dubbed and real clips.
     """
     rows, made, real = [], [], []
     for clip in clips:
-        row, dubbed_lips, real_lips = _judge_clip(model, clip, other_clip(clips, clip), judge)
+        row, dubbed_lips, real_lips = _judge_clip(model, clip, other_clips(clips, clip), judge)
         rows.append(row)
         made.append(dubbed_lips)
         real.append(real_lips)
@@ -91,14 +92,16 @@ def evaluate_generator(model: LipGenerator, clips: list[dataset.Clip], judge: Sy
     return figures
 
 
-def other_clip(clips: Sequence[dataset.Clip], clip: dataset.Clip) -> dataset.Clip:
-    """A clip with another sound, of another person where there is one."""
+def other_clips(clips: Sequence[dataset.Clip], clip: dataset.Clip) -> list[dataset.Clip]:
+    """NUM_SOUNDS other clips, fewer where there are no more. Over all clips every one of them is taken equally often."""
     i = next(k for k, known in enumerate(clips) if known is clip)
-    turned = [clips[(i + len(clips) // 2 + k) % len(clips)] for k in range(len(clips))]
-    return next((other for other in turned if other.person != clip.person), next(other for other in turned if other is not clip))
+    turns = {min(max(1, round(len(clips) * k / (NUM_SOUNDS + 1))), len(clips) - 1) for k in range(1, NUM_SOUNDS + 1)}
+    return [clips[(i + turn) % len(clips)] for turn in sorted(turns)]
 
 
-def _judge_clip(model: LipGenerator, clip: dataset.Clip, other: dataset.Clip, judge: SyncExpert) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+def _judge_clip(
+    model: LipGenerator, clip: dataset.Clip, others: list[dataset.Clip], judge: SyncExpert
+) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
     faces = dataset.plain_crop(clip.crops, model.config.face_size)
     seen = dataset.plain_crop(clip.crops, judge.config.face_size)
     n, half = clip.num_windows, model.config.face_size // 2
@@ -108,23 +111,39 @@ def _judge_clip(model: LipGenerator, clip: dataset.Clip, other: dataset.Clip, ju
     for prefix, picture in (("", made), ("copy_", elsewhere)):
         pair = picture[:, half:], faces[:n, half:]
         row |= {f"{prefix}psnr_lower": measures.psnr(*pair), f"{prefix}ssim_lower": measures.ssim(*pair), f"{prefix}l1_lower": measures.l1(*pair)}
-    m = min(len(faces), other.num_windows + 4)
-    foreign, references = dataset.mel_at(other.mel, np.arange(m)), references_in_use(model, faces)[:m]
+    references, silence = references_in_use(model, faces), np.full((len(faces), NUM_BANDS, WINDOW_COLUMNS), SILENCE, np.float32)
+    silent = held_still(generate(model, faces, references, silence), faces)
+    dubs, lips = zip(*(_judge_dub(model, (faces, references, silent, seen), other, judge) for other in others), strict=True)
+    row |= {name: float(np.mean([dub[name] for dub in dubs])) for name in dubs[0]}
+    real = measures.lse(judge, seen, clip.mel)
+    row |= {"lse_c_real": real.lse_c, "lse_d_real": real.lse_d}
+    return row, np.concatenate(lips), embed_faces(judge, seen)
+
+
+def _judge_dub(
+    model: LipGenerator, clip: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], other: dataset.Clip, judge: SyncExpert
+) -> tuple[dict[str, float], np.ndarray]:
+    """clip: its faces, their references, the same under silence held still, and the faces in the judge's size."""
+    m = min(len(clip[0]), other.num_windows + 4)
+    faces, references, silent, seen = (pictures[:m] for pictures in clip)
+    foreign = dataset.mel_at(other.mel, np.arange(m))
     started = time.perf_counter()
-    dubbed = generate(model, faces[:m], references, foreign)
+    dubbed = generate(model, faces, references, foreign)
     seconds = time.perf_counter() - started
-    silent = generate(model, faces[:m], references, np.full_like(foreign, SILENCE))
     shown = _resized(dubbed, judge.config.face_size)
-    score, real = measures.lse(judge, shown, other.mel), measures.lse(judge, seen, clip.mel)
-    undubbed = measures.lse(judge, seen[:m], other.mel)
-    row |= {"lse_c": score.lse_c, "lse_c_real": real.lse_c, "lse_c_undubbed": undubbed.lse_c, "lse_d": score.lse_d, "lse_d_real": real.lse_d}
-    row |= {
+    score = measures.lse(judge, shown, other.mel)
+    row = {
+        "lse_c": score.lse_c,
+        "lse_d": score.lse_d,
+        "lse_c_undubbed": measures.lse(judge, seen, other.mel).lse_c,
         "offset_within_1": float(abs(score.offset) <= 1),
-        "silence_motion": measures.mouth_motion(measures.held_still(silent, faces[:m])),
-        "speech_motion": measures.mouth_motion(measures.held_still(dubbed, faces[:m])),
+        "silence_motion": measures.mouth_motion(silent),
+        "speech_motion": measures.mouth_motion(held_still(dubbed, faces)),
+        "identity_similarity": float(lower_looks(_resized(dubbed, 96)) @ lower_looks(_resized(faces, 96))),
+        "num_frames": m,
+        "seconds": seconds,
     }
-    row |= {"identity_similarity": float(lower_looks(_resized(dubbed, 96)) @ lower_looks(_resized(faces, 96))), "num_frames": m, "seconds": seconds}
-    return row, embed_faces(judge, shown), embed_faces(judge, seen)
+    return row, embed_faces(judge, shown)
 
 
 def _resized(faces: np.ndarray, size: int) -> np.ndarray:

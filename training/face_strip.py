@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from infra.durable import disk_errors, publish
 from infra.scratch import new_scratch_name
 from training import dataset
-from training.evaluate_generator import generate, other_clip, references_in_use
+from training.evaluate_generator import generate, other_clips, references_in_use
 from wav2lip_core.face_crop import mouth_mask
 from wav2lip_core.generator import LipGenerator
 
@@ -29,7 +29,7 @@ def draw_strip(model: LipGenerator, clips: Sequence[dataset.Clip], path: Path) -
     people = _six(clips)
     last = min(clip.num_windows for clip in people) - 1
     moments = np.linspace(0.15 * last, 0.85 * last, NUM_MOMENTS).round().astype(int)
-    pairs = [(faces[moments], _dubbed(model, clip, faces, other_clip(clips, clip), moments)) for clip, faces in _with_faces(model, people)]
+    pairs = [(faces[moments], _dubbed(model, clip, faces, other_clips(clips, clip)[-1], moments)) for clip, faces in _with_faces(model, people)]
     size = max(SHOWN_SIZE, model.config.face_size)
     rows, places = [], []
     for real, dubbed in pairs:

@@ -6,7 +6,6 @@ import numpy as np
 from training import dataset
 from wav2lip_core import sync_scorer
 from wav2lip_core.face_crop import mouth_mask
-from wav2lip_core.reference import carried, motions
 from wav2lip_core.sync_embedder import embed_faces, embed_mel
 from wav2lip_core.sync_expert import SyncExpert
 
@@ -119,12 +118,6 @@ def mouth_motion(faces: np.ndarray) -> float:
     weights = mouth_mask(faces.shape[2], faces.shape[1])[..., None]
     change = np.abs(np.diff(faces.astype(np.float32), axis=0)) * weights
     return float(change.sum() / (weights.sum() * 3 * max(1, len(faces) - 1)))
-
-
-def held_still(pictures: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """Pictures (n, S, S, 3) uint8 carried to the pose of their middle one, as the heads of `heads` (n, S, S, 3) move: the rest moves by itself."""
-    ways = motions(heads, heads[len(heads) // 2])
-    return np.stack([carried(picture, cv2.invertAffineTransform(way)) for picture, way in zip(pictures, ways, strict=True)])
 
 
 def frechet(made: list[np.ndarray], truth: list[np.ndarray], num_bootstrap: int, seed: int = 0) -> Figure:

@@ -106,7 +106,8 @@ def generator_lite() -> GeneratorRecipe:
     mouth bears more of the experts' opinion than one that paints a whole face."""
     model = GeneratorConfig(width=0.5, output="edit", painted="mouth", reference="resting")
     return GeneratorRecipe(
-        "generator_lite", model, num_steps=4000, sync_weight=0.04, look_weight=0.06, silence_share=0.3, foreign_share=0.4, range_weight=60.0,
+        "generator_lite", model, num_steps=4000, sync_weight=0.04, look_weight=0.06, silence_share=0.3, still_share=0.15, foreign_share=0.4,
+        range_weight=60.0,
     )  # fmt: skip
 
 

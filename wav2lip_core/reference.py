@@ -91,6 +91,12 @@ def motions(faces: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return calm.reshape(-1, 2, 3).astype(np.float32)
 
 
+def held_still(pictures: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """Pictures (n, S, S, 3) uint8 carried to the pose of their middle one, as the heads of `heads` (n, S, S, 3) move: the rest moves by itself."""
+    ways = motions(heads, heads[len(heads) // 2])
+    return np.stack([carried(picture, cv2.invertAffineTransform(way)) for picture, way in zip(pictures, ways, strict=True)])
+
+
 def unlikeness(face: np.ndarray, reference: np.ndarray) -> float:
     """Mean difference above the mouth, in grey levels."""
     size = face.shape[0]

@@ -29,6 +29,8 @@ def test_every_number_lies_in_proportion_between_the_two(tmp_path) -> None:
     average(start, end, 0.75, tmp_path / "between.safetensors")
     a, b, between = (load_generator(path) for path in (start, end, tmp_path / "between.safetensors"))
     assert between.config == b.config
+    average(start, end, 0.75, tmp_path / "gentle.safetensors", articulation=0.9)
+    assert load_generator(tmp_path / "gentle.safetensors").config.articulation == 0.9
     numbers = [(a.state_dict()[name], b.state_dict()[name], mine) for name, mine in between.state_dict().items() if mine.is_floating_point()]
     assert max(float((one - other).abs().max()) for one, other, _ in numbers) > 0.1
     for one, other, mine in numbers:
@@ -54,6 +56,12 @@ def test_a_share_out_of_range_is_refused(tmp_path, share) -> None:
     one = _generator(tmp_path / "one.safetensors", 1)
     with pytest.raises(InputError, match="between 0 and 1"):
         average(one, one, share, tmp_path / "out.safetensors")
+
+
+def test_an_articulation_out_of_range_is_refused(tmp_path) -> None:
+    one = _generator(tmp_path / "one.safetensors", 1)
+    with pytest.raises(InputError, match="articulation must be"):
+        average(one, one, 0.5, tmp_path / "out.safetensors", articulation=0.0)
 
 
 def test_what_has_nothing_between_is_refused(tmp_path) -> None:

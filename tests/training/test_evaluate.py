@@ -14,7 +14,7 @@ from training import measures
 from training.dataset import Clip
 from training.evaluate import evaluate_model
 from training.evaluate_expert import evaluate_expert
-from training.evaluate_generator import evaluate_generator
+from training.evaluate_generator import evaluate_generator, other_clips
 from training.lineage import refuse_partial_judge
 from wav2lip_core.checkpoint import ModelCard, load_sync_expert, save_model, sha256_of
 from wav2lip_core.generator import GeneratorConfig, LipGenerator
@@ -176,3 +176,11 @@ def test_motion_is_that_of_the_mouth_alone() -> None:
     assert measures.mouth_motion(still) == 0
     assert measures.mouth_motion(brows) == 0
     assert measures.mouth_motion(mouth) > 20
+
+
+@pytest.mark.parametrize("num_clips", [2, 3, 4, 13])
+def test_clips_are_dubbed_with_several_others_sounds_each_of_them_equally_often(num_clips) -> None:
+    clips = [clip(seed, 30) for seed in range(num_clips)]
+    taken = [other.name for mine in clips for other in other_clips(clips, mine)]
+    assert all(mine is not other for mine in clips for other in other_clips(clips, mine))
+    assert {taken.count(each.name) for each in clips} == {min(3, num_clips - 1)}

@@ -8,6 +8,7 @@ from skimage import data
 from tasks.leak_probe import motion, pick_frames
 from tasks.picture_checks import flicker_ratio, seam_error, sharpness
 from wav2lip_core.face_crop import mouth_mask
+from wav2lip_core.reference import held_still
 
 SIZE = 96
 MASK = mouth_mask(SIZE, SIZE)[..., None]
@@ -71,3 +72,11 @@ def test_the_probe_looks_where_the_mouth_moves_most_and_takes_short_patches_whol
     assert len(picked) == 16
     assert picked[0] <= 60 < 88 <= picked[-1]
     assert list(pick_frames(faces[:5])) == [0, 2, 4]
+
+
+def test_a_mouth_that_goes_where_its_head_goes_is_held_still_and_one_that_opens_is_not(face: np.ndarray) -> None:
+    heads = np.stack([cv2.warpAffine(face, np.float64([[1, 0, 3 * np.sin(n / 5)], [0, 1, 0]]), (SIZE, SIZE)) for n in range(16)])
+    speaking = heads.copy()
+    speaking[::2, 68:76, 40:56] = 0
+    assert motion(held_still(heads, heads)) < 0.4 * motion(heads)
+    assert motion(held_still(speaking, heads)) > 2 * motion(held_still(heads, heads))
