@@ -1,3 +1,5 @@
+"""A command loads its modules without a search for garbage, and the collector is back at work after that."""
+
 import gc
 import subprocess
 import sys
