@@ -43,8 +43,22 @@ def test_the_page_opens_with_every_shot_and_plays_both_in_step_after_ten_seconds
     assert median(apart) <= 1, apart
     page.keyboard.press("Space")
     for frame in (50, 7):
-        page.evaluate(f"const seek = document.getElementById('seek'); seek.value = {frame}; seek.dispatchEvent(new Event('input'))")
-        wait_until(page, f"{READY} && window.seen.before === {frame} && window.seen.after === {frame}")
+        _seek_until_shown(page, frame)
+
+
+def _seek_until_shown(page, frame: int) -> None:
+    """A browser on a busy machine may show a frame without calling back for it: then it is asked for again, by way of another."""
+    for attempt in range(4):
+        for n in (frame + 5, frame) if attempt else (frame,):
+            page.evaluate(f"const seek = document.getElementById('seek'); seek.value = {n}; seek.dispatchEvent(new Event('input'))")
+            wait_until(page, READY)
+        try:
+            wait_until(page, f"{READY} && window.seen.before === {frame} && window.seen.after === {frame}", timeout_s=40)
+        except AssertionError:
+            if attempt == 3:
+                raise
+        else:
+            return
 
 
 def test_approving_all_but_two_leaves_decisions_that_hold_for_the_published_takes_and_survive_a_reload(page, dubbed_episode_a):
