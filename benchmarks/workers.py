@@ -46,6 +46,7 @@ def make_season(folder: Path, into: Path, num_episodes: int) -> Path:
 
 def season_s(table: Path, folder: Path, processors: list[int]) -> float:
     """Seconds of `dub season`, from command to last episode, on a fresh server with one waiting worker per processor. Raises where it fails."""
+    os.environ["PREFECT_HOME"] = str(folder / "home")  # the server's database, too: nothing that an earlier run left is found there
     with serving(folder / "server") as server, ExitStack() as stack:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DUBFLOW_"))}
         environment |= ONE_THREAD | {"PREFECT_API_URL": server.url(), "PREFECT_HOME": str(folder / "home")}
