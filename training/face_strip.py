@@ -1,4 +1,4 @@
-"""A picture to look at: people in the film, and under each the same moments dubbed with somebody else's sound."""
+"""A picture to look at: people in the film, and under each the same moments dubbed with another clip's sound."""
 
 from collections.abc import Sequence
 from pathlib import Path
