@@ -153,9 +153,14 @@ def prefect_environment() -> dict[str, str]:
     }
 
 
+def numpy_environment() -> dict[str, str]:
+    """How NumPy should compute: what we give its linear algebra is small, and threads that wait for more of it would keep a processor busy."""
+    return {"OPENBLAS_NUM_THREADS": "1"}
+
+
 def apply_environment() -> None:
-    """Set what prefect_environment() says, where the user did not. To be called before Prefect is imported."""
-    for name, value in prefect_environment().items():
+    """Set what prefect_environment() and numpy_environment() say, where the user did not. To be called before either is imported."""
+    for name, value in (prefect_environment() | numpy_environment()).items():
         os.environ.setdefault(name, value)
 
 

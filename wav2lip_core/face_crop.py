@@ -11,6 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from wav2lip_core.workspace import Workspace
+
 HEIGHT_IN_EM = 2.9
 WIDTH_IN_EM = 2.2
 EYE_ROW = 0.37
@@ -25,6 +27,8 @@ MASK_CENTRE = (0.5, 0.73)
 MASK_HALF_SIZE = (0.40, 0.25)
 MASK_FEATHER = 0.35  # share of the half size over which the mask falls to 0
 DETAIL_TOLERANCE = 10.0  # grey levels of change above which the film's own fine detail gives way
+
+_workspace = Workspace()
 
 
 def _box_around(middle_x: float, middle_y: float, em: float) -> np.ndarray:
@@ -77,13 +81,33 @@ def crop(image_bgr: np.ndarray, box: np.ndarray, size: int = 96) -> np.ndarray:
 @lru_cache(maxsize=64)
 def mouth_mask(width: int, height: int) -> np.ndarray:
     """Feathered mouth region of a canonical box: float32 (height, width) in [0, 1], exactly 0 outside."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    dx = np.abs((x + 0.5) / width - MASK_CENTRE[0]) / MASK_HALF_SIZE[0]
-    dy = np.abs((y + 0.5) / height - MASK_CENTRE[1]) / MASK_HALF_SIZE[1]
-    inside = np.clip((1 - (dx**3 + dy**3) ** (1 / 3)) / MASK_FEATHER, 0, 1)
-    mask = inside * inside * (3 - 2 * inside)
+    mask = _mask_at(_from_middle(width, 0), _from_middle(height, 1))
     mask.setflags(write=False)
     return mask
+
+
+def _from_middle(length: int, axis: int) -> np.ndarray:
+    """How far each column (axis 0) or row (1) of a box lies from the mouth's middle: float32 (length,), 1 at the mouth's edge."""
+    places = np.arange(length, dtype=np.float32)
+    return np.abs((places + 0.5) / length - MASK_CENTRE[axis]) / MASK_HALF_SIZE[axis]
+
+
+def _mask_at(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    inside = np.clip((1 - (across**3 + down[:, None] ** 3) ** (1 / 3)) / MASK_FEATHER, 0, 1)
+    return inside * inside * (3 - 2 * inside)
+
+
+@lru_cache(maxsize=16)
+def _mouth(width: int, height: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """The rows and columns (top, bottom, left, right) in which a box's mouth mask is not 0, none for the smallest boxes; and the mask there, the same
+    for each channel: float32 (bottom - top, right - left, 3)."""
+    across, down = _from_middle(width, 0), _from_middle(height, 1)
+    rows, columns = np.flatnonzero(_mask_at(across.min(keepdims=True), down)), np.flatnonzero(_mask_at(across, down.min(keepdims=True)))
+    if not len(rows) or not len(columns):
+        return (0, 0, 0, 0), np.zeros((0, 0, 3), np.float32)
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    mask = _mask_at(across[left:right], down[top:bottom])
+    return (top, bottom, left, right), cv2.merge([mask, mask, mask])
 
 
 def _match_colour(difference: np.ndarray) -> np.ndarray:
@@ -113,43 +137,46 @@ def paste_delta(image_bgr: np.ndarray, box: np.ndarray, face: np.ndarray) -> tup
     """
     x0, y0, x1, y1 = pixel_rect(box)
     width, height, size = x1 - x0, y1 - y0, face.shape[0]
-    top, bottom, left, right = _mouth_window(width, height)
+    (top, bottom, left, right), mask = _mouth(width, height)
     inside = (max(x0 + left, 0), max(y0 + top, 0), min(x0 + right, image_bgr.shape[1]), min(y0 + bottom, image_bgr.shape[0]))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         return None
-    small = crop(image_bgr, box, size).astype(np.float32)
-    change = _match_colour(face.astype(np.float32) - small)
     mouth = slice(inside[1] - y0, inside[3] - y0), slice(inside[0] - x0, inside[2] - x0)
-    change_up = cv2.resize(change, (width, height), interpolation=cv2.INTER_CUBIC)
-    small_up = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[mouth]
-    amount = _blurred_in(mouth, _largest_channel(change_up), max(1.0, width / size))
-    keep_detail = np.exp(-((amount / DETAIL_TOLERANCE) ** 2))[..., None]
-    original = image_bgr[inside[1] : inside[3], inside[0] : inside[2]]
-    delta = (change_up[mouth] - (1 - keep_detail) * (original - small_up)) * mouth_mask(width, height)[mouth][..., None]
+    small = crop(image_bgr, box, size).astype(np.float32)
+    change = _enlarged("change", _match_colour(face.astype(np.float32) - small), width, height)
+    delta = _given_way(image_bgr[inside[1] : inside[3], inside[0] : inside[2]], small, change, mouth)
+    np.subtract(change[mouth], delta, out=delta)
+    delta *= mask[mouth[0].start - top : mouth[0].stop - top, mouth[1].start - left : mouth[1].stop - left]
     return inside, delta
 
 
-@lru_cache(maxsize=64)
-def _mouth_window(width: int, height: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of the rows and columns in which the mouth mask of a box is not 0; empty for the smallest boxes."""
-    mask = mouth_mask(width, height)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else (0, 0, 0, 0)
+def _given_way(original: np.ndarray, small: np.ndarray, change: np.ndarray, mouth: tuple[slice, slice]) -> np.ndarray:
+    """The film's fine detail in the mouth, where the change is too large to keep it: a new float32 (h, w, 3).
+
+    original: the film there; small: the face's box at the network's size; change: at the box's own size, of which `mouth` is a part.
+    """
+    height, width = change.shape[:2]
+    amount = _blurred_in(mouth, change, max(1.0, width / small.shape[0]))
+    share = 1 - np.exp(-((amount / DETAIL_TOLERANCE) ** 2))
+    detail = np.subtract(original, _enlarged("small", small, width, height)[mouth])
+    detail *= cv2.merge([share, share, share], dst=_workspace.take("shares", *detail.shape))
+    return detail
 
 
-def _largest_channel(change: np.ndarray) -> np.ndarray:
-    """Of float32 (h, w, 3) the largest size among the channels, (h, w): as np.abs(change).max(axis=2), which is ten times as slow."""
-    blue, green, red = cv2.split(np.abs(change))
-    return cv2.max(cv2.max(blue, green), red)
+def _enlarged(name: str, picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(picture, (width, height), dst=_workspace.take(name, height, width, 3), interpolation=cv2.INTER_CUBIC)
 
 
-def _blurred_in(window: tuple[slice, slice], picture: np.ndarray, sigma: float) -> np.ndarray:
-    """The part `window` of the blurred picture (h, w); no more is looked at than reaches into it."""
+def _blurred_in(window: tuple[slice, slice], change: np.ndarray, sigma: float) -> np.ndarray:
+    """The part `window` of the blurred largest size among the channels of `change` (h, w, 3); no more is looked at than reaches into it."""
     reach = round(4 * sigma) + 2  # half of OpenCV's kernel for floating point
     starts = [max(0, part.start - reach) for part in window]
-    wide = picture[starts[0] : window[0].stop + reach, starts[1] : window[1].stop + reach]
+    wide = change[starts[0] : window[0].stop + reach, starts[1] : window[1].stop + reach]
+    sizes = np.abs(wide, out=_workspace.take("sizes", *wide.shape))
+    planes = cv2.split(sizes, list(_workspace.take("planes", 3, *wide.shape[:2])))
+    largest = np.maximum(np.maximum(planes[0], planes[1], out=planes[0]), planes[2], out=planes[0])
     rows, columns = (slice(part.start - start, part.stop - start) for part, start in zip(window, starts, strict=True))
-    return cv2.GaussianBlur(wide, (0, 0), sigma)[rows, columns]
+    return cv2.GaussianBlur(largest, (0, 0), sigma, dst=_workspace.take("blurred", *wide.shape[:2]))[rows, columns]
 
 
 def patched(small: np.ndarray, face: np.ndarray) -> np.ndarray:
