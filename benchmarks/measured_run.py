@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.machine import MemoryWatch
+from infra import settings
 from tasks.types import DubRequest
 
 
@@ -64,6 +65,7 @@ class Stopwatch:
 
 def measure(request: DubRequest) -> Measured:
     """Dub in a fresh process, which starts from nothing, and measure it. Raises RuntimeError when it fails; its own messages are on stderr."""
+    settings.ask_for_large_pages()  # as `dub` does
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_dub, args=(request, theirs))
@@ -82,7 +84,7 @@ def measure(request: DubRequest) -> Measured:
 
 
 def _dub(request: DubRequest, results: Connection) -> None:
-    from infra import decoded_frames, settings
+    from infra import decoded_frames
 
     settings.apply_environment()
     from prefect.settings import PREFECT_API_URL, temporary_settings

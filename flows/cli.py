@@ -1,5 +1,6 @@
 """The `dub` command. Light on purpose: what a command needs is imported when it runs."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,9 @@ from flows.commands.deploy_cli import add_deploy_commands
 from flows.commands.gc_cli import add_gc_command
 from flows.commands.season_cli import add_season_commands
 from flows.commands.training_cli import add_training_commands
+from infra.process_memory import start_again_in_large_pages
+
+LONG_COMMANDS = {"episode", "plan", "redo", "season", "demo", "data", "train", "retrain", "evaluate"}  # they decode and compute
 
 app = typer.Typer(
     name="dub",
@@ -247,6 +251,8 @@ def index(
 
 def main() -> None:
     """Entry point of the `dub` script."""
+    if len(sys.argv) > 1 and sys.argv[1] in LONG_COMMANDS:
+        start_again_in_large_pages()
     app()
 
 

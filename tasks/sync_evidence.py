@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from infra.artifacts import Artifact, ArtifactStore
+from infra.settings import get_settings, num_cpus
 from tasks.timeline import TICKS_PER_S, Ticks, speech_share
 from tasks.types import Models, Record, Stem, SyncScore
 from wav2lip_core.checkpoint import load_sync_expert
-from wav2lip_core.fast_expert import Bf16Expert
+from wav2lip_core.fast_expert import make_fast_expert
 from wav2lip_core.mel import windows_from
-from wav2lip_core.precision import multiplies_bf16
+from wav2lip_core.precision import describe_arithmetic, multiplies_bf16
 from wav2lip_core.sync_embedder import embed_faces, embed_mel
 from wav2lip_core.sync_expert import SyncExpert
 from wav2lip_core.sync_interval import bootstrap, distance_rows, middle_columns
@@ -46,12 +47,13 @@ def _is_exact(models: Models) -> bool:
 def _loaded(path: str, _sha256: str, is_exact: bool) -> SyncExpert:
     """_sha256: a changed file is another expert."""
     expert = load_sync_expert(path)
-    return expert if is_exact else Bf16Expert(expert)
+    num_at_once = max(1, num_cpus() // torch.get_num_threads())
+    return expert if is_exact else make_fast_expert(expert, get_settings().models_folder / "compiled", num_at_once)
 
 
 def expert_inputs(models: Models) -> dict[str, str]:
     """What the key of anything that the expert has a say in tells of it; its arithmetic is not told where it is float32, the reference."""
-    arithmetic = {} if _is_exact(models) else {"expert_arithmetic": f"bf16 by torch {torch.__version__}"}
+    arithmetic = {} if _is_exact(models) else {"expert_arithmetic": describe_arithmetic("bf16")}
     return {"expert": models.expert_sha256} | arithmetic
 
 

@@ -1,10 +1,19 @@
-"""The sync expert in bf16, for judging: the same embeddings to within 0.005 in cosine, four times as fast on a processor with AMX."""
+"""The sync expert in bf16, for judging: the same embeddings to within 0.005 in cosine, at least four times as fast on a processor with AMX."""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wav2lip_core.folding import folded
+from wav2lip_core.openvino_expert import OpenVinoExpert
+from wav2lip_core.precision import openvino_version
 from wav2lip_core.sync_expert import SyncExpert, joint
+
+
+def make_fast_expert(model: SyncExpert, cache_folder: Path | None = None, num_at_once: int = 1) -> SyncExpert:
+    """A likeness of the model on OpenVINO where it is installed, which keeps what it compiled in cache_folder, else on torch; for as many threads."""
+    return Bf16Expert(model) if openvino_version() is None else OpenVinoExpert(model, cache_folder, num_at_once)
 
 
 class Bf16Expert(SyncExpert):
@@ -17,10 +26,10 @@ class Bf16Expert(SyncExpert):
         self.eval()
 
     def embed_audio(self, mel: Tensor) -> Tensor:
-        return joint(tower(_narrow(mel)).float() for tower in self._towers("audio_encoder"))
+        return joint(tower(_narrow(mel)).float() for tower in self.towers("audio_encoder"))
 
     def embed_face(self, face: Tensor) -> Tensor:
-        return joint(tower(_narrow(face)).float() for tower in self._towers("face_encoder"))
+        return joint(tower(_narrow(face)).float() for tower in self.towers("face_encoder"))
 
 
 def _narrow(x: Tensor) -> Tensor:

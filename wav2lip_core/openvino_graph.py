@@ -1,4 +1,4 @@
-"""Draws the lip generator layer by layer as an OpenVINO graph: no tracing, so what is computed is what is written here."""
+"""Draws networks layer by layer as OpenVINO graphs: no tracing, so what is computed is what is written here."""
 
 from typing import Any
 
@@ -12,15 +12,62 @@ from wav2lip_core.mel import NUM_BANDS, WINDOW_COLUMNS
 _SMALLEST = 1e-12
 
 
-class Drawing:
-    """model: with batch norm folded. ranges: (low, high) of the input of each convolution that is to be int8, by the convolution's name."""
+class Layers:
+    """Draws the blocks that our networks are made of. ranges: (low, high) of the input of each convolution that is to be int8, by the convolution."""
 
-    def __init__(self, openvino: Any, model: LipGenerator, ranges: dict[str, tuple[float, float]]) -> None:
+    def __init__(self, openvino: Any, ranges: dict[nn.Module, tuple[float, float]] | None = None) -> None:
         from openvino import opset13  # pyright: ignore[reportMissingImports]
 
-        self.openvino, self.ops, self.model = openvino, opset13, model
+        self.openvino, self.ops, self.ranges = openvino, opset13, ranges or {}
+
+    def through(self, layers: nn.Module, x: Any) -> Any:
+        """x after one layer, or after a sequence of them; batch norm must be folded."""
+        for layer in layers.children() if isinstance(layers, nn.Sequential) else [layers]:
+            if not isinstance(layer, (ConvBlock, UpBlock)):
+                x = self._convolved(layer, x)
+                continue
+            out = self._convolved(layer.conv_block[0], x)
+            if isinstance(layer, ConvBlock) and layer.residual:
+                out = self.ops.add(out, x)
+            x = self.ops.relu(out)
+        return x
+
+    def _convolved(self, conv: Any, x: Any) -> Any:
+        ops, pads, strides = self.ops, list(conv.padding), list(conv.stride)
+        is_transposed = isinstance(conv, nn.ConvTranspose2d)
+        weight = ops.constant(conv.weight.detach().numpy())
+        if conv in self.ranges:
+            x, weight = self._in_steps(x, *self.ranges[conv]), self._weight_in_steps(conv, 1 if is_transposed else 0)
+        if is_transposed:
+            out = ops.convolution_backprop_data(x, weight, strides, None, pads, pads, [1, 1], "explicit", list(conv.output_padding))
+        else:
+            out = ops.convolution(x, weight, strides, pads, pads, [1, 1])
+        return ops.add(out, ops.constant(conv.bias.detach().numpy().reshape(1, -1, 1, 1)))
+
+    def _in_steps(self, x: Any, low: float, high: float) -> Any:
+        """x clipped to [low, high] in 256 steps; 0 is one of them."""
+        if low < 0:
+            high = max(high, -low)
+            low = -high * 128 / 127
+        limits = [self.ops.constant(np.float32(limit)) for limit in (low, high)]
+        return self.ops.fake_quantize(x, *limits, *limits, 256)
+
+    def _weight_in_steps(self, conv: Any, channel_axis: int) -> Any:
+        """The weight in 255 steps about 0, each output channel in its own."""
+        weight = conv.weight.detach().numpy()
+        others = tuple(axis for axis in range(4) if axis != channel_axis)
+        largest = np.maximum(np.abs(weight).max(axis=others, keepdims=True), _SMALLEST).astype(np.float32)
+        limits = [self.ops.constant(-largest), self.ops.constant(largest)]
+        return self.ops.fake_quantize(self.ops.constant(weight), *limits, *limits, 255)
+
+
+class Drawing(Layers):
+    """The lip generator. model: with batch norm folded. ranges: see Layers, by the convolution's name."""
+
+    def __init__(self, openvino: Any, model: LipGenerator, ranges: dict[str, tuple[float, float]]) -> None:
         modules = dict(model.named_modules())
-        self.ranges = {id(modules[name]): limits for name, limits in ranges.items()}
+        super().__init__(openvino, {modules[name]: limits for name, limits in ranges.items()})
+        self.model = model
 
     def draw(self, batch_size: int) -> Any:
         """openvino.Model of (mel, face) float32 -> the painted faces, float32."""
@@ -29,18 +76,18 @@ class Drawing:
         face = ops.parameter([batch_size, 6, size, size], np.float32, name="face")
         skips, x = [], face
         for block in self.model.face_encoder_blocks:
-            x = self._layers(block, x)
+            x = self.through(block, x)
             skips.append(x)
-        x = self._layers(self.model.audio_encoder, mel)
+        x = self.through(self.model.audio_encoder, mel)
         for block in self.model.face_decoder_blocks:
             skip = skips.pop()
             width = _width(skip)
             if config.painted == "mouth" and width * WINDOW_LEVEL > size:
                 skip = self._window(skip, width)
-            x = ops.concat([self._layers(block, x), skip], 1)
+            x = ops.concat([self.through(block, x), skip], 1)
             if config.painted == "mouth" and width * WINDOW_LEVEL == size:
                 x = self._window(x, width)
-        painted = ops.sigmoid(self._layers(self.model.output_block[:2], x))
+        painted = ops.sigmoid(self.through(self.model.output_block[:2], x))
         return self.openvino.Model([self._edited(painted, face)], [mel, face], "lip generator")
 
     def _edited(self, painted: Any, face: Any) -> Any:
@@ -63,45 +110,6 @@ class Drawing:
         hole = np.ones((1, 1, config.face_size, config.face_size), np.float32)
         hole[:, :, rows, columns] = 0
         return ops.add(ops.multiply(whole, ops.constant(hole)), ops.pad(edited, begin, end, "constant", ops.constant(np.float32(0))))
-
-    def _layers(self, layers: nn.Module, x: Any) -> Any:
-        for layer in layers.children() if isinstance(layers, nn.Sequential) else [layers]:
-            if not isinstance(layer, (ConvBlock, UpBlock)):
-                x = self._convolved(layer, x)
-                continue
-            out = self._convolved(layer.conv_block[0], x)
-            if isinstance(layer, ConvBlock) and layer.residual:
-                out = self.ops.add(out, x)
-            x = self.ops.relu(out)
-        return x
-
-    def _convolved(self, conv: Any, x: Any) -> Any:
-        ops, pads, strides = self.ops, list(conv.padding), list(conv.stride)
-        is_transposed = isinstance(conv, nn.ConvTranspose2d)
-        weight = ops.constant(conv.weight.detach().numpy())
-        if id(conv) in self.ranges:
-            x, weight = self._in_steps(x, *self.ranges[id(conv)]), self._weight_in_steps(conv, 1 if is_transposed else 0)
-        if is_transposed:
-            out = ops.convolution_backprop_data(x, weight, strides, None, pads, pads, [1, 1], "explicit", list(conv.output_padding))
-        else:
-            out = ops.convolution(x, weight, strides, pads, pads, [1, 1])
-        return ops.add(out, ops.constant(conv.bias.detach().numpy().reshape(1, -1, 1, 1)))
-
-    def _in_steps(self, x: Any, low: float, high: float) -> Any:
-        """x clipped to [low, high] in 256 steps; 0 is one of them."""
-        if low < 0:
-            high = max(high, -low)
-            low = -high * 128 / 127
-        limits = [self.ops.constant(np.float32(limit)) for limit in (low, high)]
-        return self.ops.fake_quantize(x, *limits, *limits, 256)
-
-    def _weight_in_steps(self, conv: Any, channel_axis: int) -> Any:
-        """The weight in 255 steps about 0, each output channel in its own."""
-        weight = conv.weight.detach().numpy()
-        others = tuple(axis for axis in range(4) if axis != channel_axis)
-        largest = np.maximum(np.abs(weight).max(axis=others, keepdims=True), _SMALLEST).astype(np.float32)
-        limits = [self.ops.constant(-largest), self.ops.constant(largest)]
-        return self.ops.fake_quantize(self.ops.constant(weight), *limits, *limits, 255)
 
     def _window(self, x: Any, width: int) -> Any:
         rows, columns = mouth_window(width, self.model.config.face_size)

@@ -76,12 +76,13 @@ class SyncExpert(nn.Module):
         return [first.train(self.training), *(other for other in self.others if isinstance(other, SyncExpert))]
 
     def embed_audio(self, mel: Tensor) -> Tensor:
-        return joint(tower(mel) for tower in self._towers("audio_encoder"))
+        return joint(tower(mel) for tower in self.towers("audio_encoder"))
 
     def embed_face(self, face: Tensor) -> Tensor:
-        return joint(tower(face) for tower in self._towers("face_encoder"))
+        return joint(tower(face) for tower in self.towers("face_encoder"))
 
-    def _towers(self, name: str) -> list[nn.Module]:
+    def towers(self, name: str) -> list[nn.Module]:
+        """The members' networks of this name, face_encoder or audio_encoder."""
         return [member.get_submodule(name) for member in (self, *self.others)]
 
     def forward(self, mel: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:

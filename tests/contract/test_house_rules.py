@@ -110,7 +110,7 @@ def no_docstring(source: Source) -> Iterator[str]:
         yield "does not say what it is for"
 
 
-SHELLS = ("os.system", "os.popen", "os.execv", "os.execvp", "os.execve", "os.spawnv", "os.spawnl", "os.posix_spawn", "pty", "commands")
+SHELLS = ("os.system", "os.popen", "os.execvp", "os.execve", "os.spawnv", "os.spawnl", "os.posix_spawn", "pty", "commands")
 PICKLES = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pandas.read_pickle")
 
 # rule -> (finder, a file that may not do it, what it may not do)
@@ -144,6 +144,7 @@ RULES: dict[str, tuple[Finder, str, str]] = {
     "nothing is pickled to disk": (owned((), *PICKLES), "training/x.py", "from pickle import loads"),
     "no shell": (shell_true, "infra/ffmpeg.py", "run('x', shell=True)"),
     "no other way to a shell": (owned((), *SHELLS), "infra/ffmpeg.py", "import os\nos.system('x')"),
+    "a program is replaced by itself alone": (owned(("infra/process_memory.py",), "os.execv"), "infra/ffmpeg.py", "import os\nos.execv('x', [])"),
     "no code from text": (owned((), "eval", "exec", "yaml.load", "yaml.unsafe_load"), "flows/x.py", "eval('1')"),
     "Prefect lives in flows and tasks": (owned(("flows/", "tasks/"), "prefect"), "infra/x.py", "import prefect"),
     "a module's name says what it is": (vague_name, "infra/utils.py", ""),

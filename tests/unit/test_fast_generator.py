@@ -12,7 +12,7 @@ import torch
 from skimage import data
 
 from tests.small_film import make_voice
-from wav2lip_core import fast_generator, openvino_generator, precision
+from wav2lip_core import fast_generator, openvino_generator, openvino_network, precision
 from wav2lip_core.checkpoint import load_generator
 from wav2lip_core.fast_generator import Bf16Generator, make_painter
 from wav2lip_core.folding import folded
@@ -20,7 +20,7 @@ from wav2lip_core.generator import GeneratorConfig, LipGenerator
 from wav2lip_core.int8_ranges import KEPT, input_ranges
 from wav2lip_core.lip_syncer import BUNDLED_GENERATOR, LipSyncer
 from wav2lip_core.mel import log_mel, windows_at
-from wav2lip_core.openvino_generator import import_openvino
+from wav2lip_core.openvino_network import import_openvino
 from wav2lip_core.precision import PrecisionError, describe_arithmetic, pick_precision
 
 BATCH = 4
@@ -118,7 +118,7 @@ def test_shots_side_by_side_get_the_bytes_that_they_get_alone(kind: str, monkeyp
 )
 def test_what_is_drawn_for_openvino_is_the_network(config: dict, tensors, monkeypatch) -> None:
     _need_openvino()
-    monkeypatch.setattr(openvino_generator, "multiplies_bf16", lambda: False)  # in float32 they must agree closely
+    monkeypatch.setattr(openvino_network, "multiplies_bf16", lambda: False)  # in float32 they must agree closely
     model = _random_model(**config)
     with torch.inference_mode():
         wanted = model(*tensors)

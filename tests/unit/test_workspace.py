@@ -1,11 +1,8 @@
-"""Work on every frame asks the system for no new memory: arrays are used again, each thread its own, and what is freed stays with the process."""
+"""Work on every frame asks the system for no new memory: arrays are used again, each thread its own."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
 
 from wav2lip_core import face_crop
 from wav2lip_core.workspace import Workspace
@@ -40,30 +37,3 @@ def test_faces_pasted_side_by_side_come_out_as_one_by_one() -> None:
         if one is not None and other is not None:
             assert one[0] == other[0]
             assert np.array_equal(one[1], other[1])
-
-
-CHURN = """
-import resource, sys
-import numpy as np
-from infra.kept_memory import keep_freed_memory
-
-def churn():
-    kept = [np.ones(9_000_000, np.float32) for _ in range(3)]
-    kept.clear()
-
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
-churn()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    churn()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is arranged on Linux only")
-def test_freed_memory_is_not_asked_for_anew() -> None:
-    def num_pages(how: str) -> int:
-        return int(subprocess.run([sys.executable, "-c", CHURN, how], capture_output=True, text=True, check=True, timeout=120).stdout)
-
-    assert num_pages("keep") < num_pages("as it is") / 10

@@ -1,12 +1,18 @@
-"""Memory that was freed is kept for the next frame: glibc would hand it back to the system, and every page asked for anew costs more than filling it."""
+"""How this process gets its memory: in large pages, and kept when it is freed. Every small page asked for anew costs more than filling it."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
+
+from infra.settings import ask_for_large_pages
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc's numbers, malloc.h
 KEPT_BYTES = 1 << 30  # at the end of the heap
 MAPPED_BYTES = 256 << 20  # blocks of this size and more are mapped for themselves, and go back when they are freed
 STEP_BYTES = 16 << 20  # that the heap grows by
+
+_KERNEL_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def keep_freed_memory() -> bool:
@@ -18,3 +24,14 @@ def keep_freed_memory() -> bool:
         return False
     answers = [mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES), mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES), mallopt(_M_TOP_PAD, STEP_BYTES)]
     return all(answers)
+
+
+def has_large_pages() -> bool:
+    """Whether the kernel gives pages of 2 MB to who asks for them."""
+    return _KERNEL_SETTING.is_file() and "[never]" not in _KERNEL_SETTING.read_text()
+
+
+def start_again_in_large_pages() -> None:
+    """Replace this program by itself, in large pages; the same process and words. Returns where they are not to be had, or are there."""
+    if has_large_pages() and ask_for_large_pages():
+        os.execv(sys.executable, sys.orig_argv)
