@@ -11,7 +11,6 @@ from flows.commands.deploy_cli import add_deploy_commands
 from flows.commands.gc_cli import add_gc_command
 from flows.commands.season_cli import add_season_commands
 from flows.commands.training_cli import add_training_commands
-from infra.process_memory import start_again_in_large_pages
 
 LONG_COMMANDS = {"episode", "plan", "redo", "season", "demo", "data", "train", "retrain", "evaluate"}  # they decode and compute
 
@@ -251,7 +250,9 @@ def index(
 
 def main() -> None:
     """Entry point of the `dub` script."""
-    if len(sys.argv) > 1 and sys.argv[1] in LONG_COMMANDS:
+    if len(sys.argv) > 1 and sys.argv[1] in LONG_COMMANDS and "--help" not in sys.argv:
+        from infra.process_memory import start_again_in_large_pages
+
         start_again_in_large_pages()
     app()
 
