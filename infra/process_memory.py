@@ -8,8 +8,8 @@ from pathlib import Path
 from infra.settings import ask_for_large_pages
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc's numbers, malloc.h
-KEPT_BYTES = 1 << 30  # at the end of the heap
-MAPPED_BYTES = 256 << 20  # blocks of this size and more are mapped for themselves, and go back when they are freed
+KEPT_BYTES = 128 << 20  # at the end of the heap
+MAPPED_BYTES = 4 << 20  # blocks of this size and more are mapped for themselves, and go back when they are freed: frames of 4K, not of 720p
 STEP_BYTES = 16 << 20  # that the heap grows by
 
 _KERNEL_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
