@@ -17,6 +17,7 @@ from infra.artifacts import ArtifactStore
 from infra.file_state import unchanged
 from infra.held_frames import HeldFrames, num_bytes_of
 from infra.scan import PictureShape
+from infra.store_lock import in_turn
 from tasks.inspect_film import inspect_film
 from tasks.split_shots import SETTLE_EVERY, SETTLES_AFTER, CutFinder, cut_picture, keep_shots
 from tasks.track_faces import follow_faces, keep_faces, open_once, stored_faces
@@ -40,8 +41,10 @@ def look_at_film(
     """The film as a record, as inspect_film gives it; where its frames have to be decoded for that, its cuts and faces are stored, too.
 
     meanwhile: called once while frames are decoded, in a thread that would wait for the first shot's end: what it raises is nobody's business.
+    Episodes that share a film look at it one after another, so that the second finds all that the first has seen.
     """
-    with FirstLook(store, open_once(detector_name, detector_weights), num_threads, meanwhile=meanwhile) as look:
+    detector = open_once(detector_name, detector_weights)
+    with in_turn(store.root, str(path)), FirstLook(store, detector, num_threads, meanwhile=meanwhile) as look:
         film = inspect_film(store, path, look)
         look.keep(film)
     return film

@@ -1,5 +1,7 @@
 """What the first look at a film finds is what the steps find that read it again, and what it cannot find is left to them."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,22 @@ def test_a_film_seen_before_is_not_decoded_again(path, tmp_path):
     before = num_decoded(path)
     assert look_at_film(store, path, "dlib", None, 1) == film
     assert num_decoded(path) == before
+
+
+def test_episodes_that_look_at_one_film_at_once_see_it_once(path, step_by_step, tmp_path):
+    store, before = ArtifactStore(tmp_path), num_decoded(path)
+    both_here = threading.Barrier(2)
+
+    def look() -> tuple[Film, tuple[Shot, ...]]:
+        both_here.wait(60)
+        film = look_at_film(store, path, "dlib", None, 1)
+        return film, split_shots(store, film)
+
+    with ThreadPoolExecutor(2) as pool:
+        seen = [future.result() for future in [pool.submit(look) for _ in range(2)]]
+    assert seen == [step_by_step[:2]] * 2
+    assert num_decoded(path) - before == NUM_FRAMES
+    assert (store.counts()["inspect_film"], store.counts()["split_shots"]) == ((1, 1), (1, 2))
 
 
 def test_networks_are_loaded_once_and_only_where_frames_are_decoded(path, step_by_step, tmp_path):
