@@ -153,14 +153,24 @@ def prefect_environment() -> dict[str, str]:
     }
 
 
+def local_server_environment() -> dict[str, str]:
+    """How Prefect's server works where it is a run's own: it keeps runs, states, logs and artifacts, some task states at a time. Events, which
+    nobody reads there, are passed on to automations and not kept."""
+    return {
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",  # seconds
+    }
+
+
 def numpy_environment() -> dict[str, str]:
     """How NumPy should compute: what we give its linear algebra is small, and threads that wait for more of it would keep a processor busy."""
     return {"OPENBLAS_NUM_THREADS": "1"}
 
 
-def apply_environment() -> None:
-    """Set what prefect_environment() and numpy_environment() say, where the user did not. To be called before either is imported."""
-    for name, value in (prefect_environment() | numpy_environment()).items():
+def apply_environment(**more: str) -> None:
+    """Set what prefect_environment() and numpy_environment() say, and more, where the user did not. To be called before either is imported."""
+    for name, value in (prefect_environment() | numpy_environment() | more).items():
         os.environ.setdefault(name, value)
 
 

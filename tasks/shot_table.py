@@ -1,16 +1,21 @@
-"""The QA table: one row per shot and language, with the same columns in Parquet, in CSV and on the page."""
+"""The QA table: one row per shot and language, with the same columns in Parquet, in CSV and on the page.
+
+pandas and pyarrow are loaded with the first table, not with this module: a command has a film to look at before it has a table to write.
+"""
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.timecode import timecode_of
 from tasks.types import Film, QaReport, SyncScore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 COLUMNS: dict[str, str] = {  # name -> pandas dtype; an object is a list of four floats or None
     "shot": "int64",
@@ -96,19 +101,17 @@ MEANINGS: dict[str, str] = {  # kept in the Parquet file beside each column
     "take_sha256": "names the take that is in the film; empty: the original picture",
     "character": "whose faces were dubbed from their own stems, by the cast file; empty: none, or no cast file",
 }
-_ARROW = {"int64": pa.int64(), "Int64": pa.int64(), "Float64": pa.float64(), "float64": pa.float64(), "string": pa.string()}
-_SCHEMA = pa.schema(
-    [pa.field(name, _ARROW.get(dtype, pa.list_(pa.float64())), metadata={"meaning": MEANINGS[name]}) for name, dtype in COLUMNS.items()]
-)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
-def table_of(film: Film, reports: Sequence[QaReport], times_s: np.ndarray) -> pd.DataFrame:
+def table_of(film: Film, reports: Sequence[QaReport], times_s: np.ndarray) -> "pd.DataFrame":
     """The reports in order of shot, then language, as typed columns.
 
     Timecodes follow the film's own start; `out` labels the frame after the last. times_s: float64 (num_frames,), seconds from the film's
     first frame to each frame; a film of variable rate is labelled by them.
     """
+
+    import pandas as pd
 
     def label(frame: int) -> str:
         if film.is_vfr:
@@ -120,10 +123,14 @@ def table_of(film: Film, reports: Sequence[QaReport], times_s: np.ndarray) -> pd
     return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in COLUMNS.items()})  # type: ignore[call-overload]
 
 
-def write_table(table: pd.DataFrame, into: Path) -> tuple[Path, Path]:
+def write_table(table: "pd.DataFrame", into: Path) -> tuple[Path, Path]:
     """Write INTO/shots.parquet and INTO/shots.csv. In the CSV no text begins like a spreadsheet's formula, and boxes are JSON lists."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     parquet, comma = into / "shots.parquet", into / "shots.csv"
-    pq.write_table(pa.Table.from_pandas(table, schema=_SCHEMA, preserve_index=False), parquet)
+    pq.write_table(pa.Table.from_pandas(table, schema=_schema(), preserve_index=False), parquet)
     shown = table.copy()
     for name, dtype in COLUMNS.items():
         if dtype == "string":
@@ -131,6 +138,14 @@ def write_table(table: pd.DataFrame, into: Path) -> tuple[Path, Path]:
     shown["face_box"] = pd.Series([None if box is None else json.dumps(box) for box in table["face_box"]], dtype="string")
     shown.to_csv(comma, index=False, lineterminator="\n")
     return parquet, comma
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    types = {"int64": pa.int64(), "Int64": pa.int64(), "Float64": pa.float64(), "float64": pa.float64(), "string": pa.string()}
+    four_floats = pa.list_(pa.float64())
+    return pa.schema([pa.field(name, types.get(dtype, four_floats), metadata={"meaning": MEANINGS[name]}) for name, dtype in COLUMNS.items()])
 
 
 def defused(text: str) -> str:

@@ -1,9 +1,11 @@
-"""Log-mel features exactly as the Wav2Lip networks were trained on: 16 kHz sound -> 80 bands, 80 columns a second."""
+"""Log-mel features exactly as the Wav2Lip networks were trained on: 16 kHz sound -> 80 bands, 80 columns a second.
+
+librosa is loaded with the first sound, not with this module: it takes as long as all else that a command loads before a film can be looked at.
+"""
 
 from functools import lru_cache
 
 import numpy as np
-from librosa import filters, stft
 
 SAMPLE_RATE_HZ = 16000
 FFT_SIZE = 800  # 50 ms
@@ -18,6 +20,8 @@ _PREEMPHASIS, _REF_DB, _MIN_DB, _MAX_ABS = 0.97, 20.0, -100.0, 4.0
 @lru_cache(maxsize=1)
 def mel_basis() -> np.ndarray:
     """Slaney mel filters, float32 (80, 401), 55 to 7600 Hz."""
+    from librosa import filters
+
     return filters.mel(sr=SAMPLE_RATE_HZ, n_fft=FFT_SIZE, n_mels=NUM_BANDS, fmin=55, fmax=7600)
 
 
@@ -27,6 +31,8 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     Raises ValueError for a waveform that is not one-dimensional or holds NaN or infinity. A waveform too short for one window is
     padded with silence.
     """
+    from librosa import stft
+
     wave = np.asarray(waveform, np.float32)
     if wave.ndim != 1:
         raise ValueError(f"log_mel wants a mono waveform (n,), got shape {wave.shape}")

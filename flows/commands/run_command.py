@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from infra import settings
 from infra.errors import InputError, OurTroubleError
-from infra.loading import loading_modules
+from infra.loading import load_late_modules, loading_modules
 from tasks.types import DubRequest, EpisodeRequest, PlanRequest
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def watched(
             import_flows()
         log = stack.enter_context(logging_to_file(work_folder, name))
         check()
+        threading.Thread(target=load_late_modules, name="late-modules").start()  # there is time: the server is not up yet
         stack.callback(lambda: print(f"log: {log}", file=sys.stderr))
         stack.enter_context(display)
         stack.enter_context(progress.listening(display))
@@ -109,9 +110,7 @@ def watched(
 
 
 def import_flows() -> None:
-    """Prefect is to be imported before the log is set up: it sets up logging of its own. Librosa comes first: it looks up its callers, which
-    takes long in the midst of others' imports."""
-    import wav2lip_core.mel  # noqa: F401  # isort: skip
+    """Prefect is to be imported before the log is set up: it sets up logging of its own."""
     import flows.dub_episode
     import flows.plan_episode  # noqa: F401
 

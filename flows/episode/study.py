@@ -25,12 +25,13 @@ from flows.run.work_folder import work_folder_of
 from flows.run.work_store import work_store
 from infra.artifacts import ArtifactStore
 from infra.errors import InputError
+from infra.loading import load_late_modules
 from infra.settings import get_settings
 from infra.sources import name_of
 from tasks.choose_speaker import cast_by_hand, cast_only_face
 from tasks.lip_making import load_networks
 from tasks.listen import has_speech
-from tasks.types import Casting, DubRequest, EpisodeRequest, Film, Shot, ShotFaces, Stem
+from tasks.types import Casting, DubRequest, EpisodeRequest, Film, Models, Shot, ShotFaces, Stem
 from tasks.voices import Voices
 
 logger = logging.getLogger(__name__)
@@ -145,11 +146,17 @@ def _inspect(run: Run) -> Film:
         film: Film = run.one(steps.INSPECT, store=run.store, path=path)
     else:
         num_threads = request.num_workers or get_settings().num_workers
-        ready = partial(load_networks, run.inputs.models, lips=isinstance(request, DubRequest))
+        ready = partial(_have_ready, run.inputs.models, lips=isinstance(request, DubRequest))
         detector = {"detector_name": name, "detector_weights": weights}
         film = run.one(steps.LOOK, store=run.store, path=path, **detector, num_threads=num_threads, meanwhile=ready)
     run.ledger.measure(steps.LOOK.name, megapixels(film))
     return film
+
+
+def _have_ready(models: Models, lips: bool) -> None:
+    """Load, while the film is decoded, what every shot will ask for at once."""
+    load_networks(models, lips)
+    load_late_modules()
 
 
 def check_partition(film: Film, ranges: Sequence[tuple[int, int]]) -> None:

@@ -8,23 +8,28 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra import settings
 from infra.errors import OurTroubleError
 from infra.loading import loading_modules
 from infra.storage_keys import redact
 
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
 START_TIMEOUT_S = 120.0  # the first start makes the database; on a busy machine it takes a while
 STOP_TIMEOUT_S = 8.0
 QUEUE_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 5.0  # of a server that is said to be running
 _POLL_S = 0.1
+ASKED_PREFIXES = ("/csrf-token", "/admin", "/flows", "/flow_runs", "/logs", "/events", "/artifacts")
 
 
 @dataclass
@@ -65,13 +70,16 @@ class LocalServer:
 
 
 @contextmanager
-def serving(work_folder: Path) -> Iterator[LocalServer]:
-    """Start the server without waiting for it; it is stopped at the end. Its messages go to WORK/logs/prefect-server.log."""
+def serving(work_folder: Path, unless_configured: bool = False) -> Iterator[LocalServer]:
+    """Start the server without waiting for it; it is stopped at the end. Its messages go to WORK/logs/prefect-server.log.
+
+    unless_configured: it ends by itself, before it opens a database, where the user names a server of their own.
+    """
     log = work_folder / "logs" / "prefect-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, str(log)), name="prefect-server", daemon=True)
+    process = context.Process(target=_serve, args=(theirs, str(log), unless_configured), name="prefect-server", daemon=True)
     process.start()
     theirs.close()
     server = LocalServer(process, ours, log)
@@ -87,14 +95,13 @@ def serving_unless_configured(work_folder: Path) -> Iterator[LocalServer | None]
 
     Raises OurTroubleError at once where that one does not answer: Prefect itself would try for minutes.
     """
-    from prefect.settings import PREFECT_API_URL
-
-    if where := PREFECT_API_URL.value():
-        _refuse_silent(where)
-        yield None
-        return
-    with serving(work_folder) as server:
-        yield server
+    with serving(work_folder, unless_configured=True) as server:
+        where = _configured_api()  # while the server starts: Prefect takes as long to be loaded here
+        if not where:
+            yield server
+            return
+    _refuse_silent(where)
+    yield None
 
 
 @contextmanager
@@ -120,6 +127,13 @@ def send_what_is_queued() -> bool:
     return not any(isinstance(end, tuple) and end[1] for end in ends)
 
 
+def _configured_api() -> str | None:
+    """The server that the user names."""
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value()
+
+
 def _refuse_silent(api_url: str) -> None:
     """Whether anything answers; who we are, and whether it is wanted, comes later."""
     import httpx
@@ -142,24 +156,33 @@ def _answers(api_url: str) -> bool:
         return False
 
 
-def _serve(lifeline: Connection, log: str) -> None:
+def _serve(lifeline: Connection, log: str, unless_configured: bool) -> None:
     """The child: a session of its own, so that Ctrl-C in the terminal is not for it."""
     os.setsid()
     _write_messages_to(log)
-    settings.apply_environment()
+    settings.apply_environment(**settings.local_server_environment())
     listener = socket.create_server(("127.0.0.1", 0))
     lifeline.send(listener.getsockname()[1])
     servers: list = []
     threading.Thread(target=_end_with, args=(lifeline, servers), daemon=True).start()
 
     with loading_modules():
+        if unless_configured and _configured_api():
+            os._exit(0)
         import uvicorn
-        from prefect.server.api.server import create_app
+        from prefect.server.api import server
 
-    config = uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on", timeout_graceful_shutdown=2)
+    server.API_ROUTERS = asked_first(server.API_ROUTERS)
+    config = uvicorn.Config(server.create_app(ephemeral=True, final=True), log_level="error", lifespan="on", timeout_graceful_shutdown=2)
     servers.append(uvicorn.Server(config))
     servers[0].run(sockets=[listener])
     os._exit(0)  # all is written and closed; threads of Prefect's would hold the interpreter for seconds
+
+
+def asked_first(routers: Sequence["APIRouter"]) -> tuple["APIRouter", ...]:
+    """The same parts of Prefect's API, those that a run asks in front: FastAPI looks through them in order, and builds each that it comes to."""
+    order = {prefix: place for place, prefix in enumerate(ASKED_PREFIXES)}
+    return tuple(sorted(routers, key=lambda router: order.get(router.prefix, len(order))))
 
 
 def _end_with(lifeline: Connection, servers: list) -> None:
