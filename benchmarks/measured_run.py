@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -92,12 +93,14 @@ def _dub(request: DubRequest, results: Connection) -> None:
     from flows.dub_episode import dub_episode
     from flows.run import progress
     from flows.run.local_server import send_what_is_queued, serving_unless_configured
+    from infra.loading import load_late_modules
 
     stopwatch, started = Stopwatch(), time.monotonic()
     assert request.work is not None
     with ExitStack() as stack:
         server = stack.enter_context(serving_unless_configured(Path(request.work)))
         if server is not None:
+            threading.Thread(target=load_late_modules).start()  # as `dub` does
             stack.enter_context(temporary_settings({PREFECT_API_URL: server.url()}))
             stack.callback(send_what_is_queued)
         stack.enter_context(progress.listening(stopwatch))
