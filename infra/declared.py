@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from infra.container import MAX_PIXELS, container_start_s
 from infra.errors import InputError
 from infra.ranged_file import RangedFile
+from infra.side_data import side_data_of
 from infra.sources import pinned_object
 
 END_TOLERANCE_FRAMES = 3  # a film may end this much before what its header says: edit lists, encoders that drop their last frames
@@ -95,10 +96,10 @@ def start_timecode(container: InputContainer, stream: VideoStream) -> str | None
 
 def rotation(frame: VideoFrame) -> tuple[QuarterTurn, bool]:
     """(clockwise turn in degrees that makes the coded picture upright: 0, 90, 180 or 270; whether players also mirror it)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = side_data_of(frame).get("DISPLAYMATRIX")
     if data is None:
         return 0, False
-    a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5].astype(float)
+    a, b, _, c, d = np.frombuffer(data, "<i4")[:5].astype(float)
     is_mirrored = a * d - b * c < 0
     # Of a mirrored picture the mirror image is turned upright: it is the same face, seen in a looking glass.
     degrees = math.degrees(math.atan2(b, -a if is_mirrored else a))

@@ -5,12 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from infra.settings import ask_for_large_pages
+from infra.settings import ask_for_large_pages, num_cpus
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc's numbers, malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # glibc's numbers, malloc.h
 KEPT_BYTES = 128 << 20  # at the end of the heap
 MAPPED_BYTES = 4 << 20  # blocks of this size and more are mapped for themselves, and go back when they are freed: frames of 4K, not of 720p
 STEP_BYTES = 16 << 20  # that the heap grows by
+FEWEST_HEAPS = 2  # else one per processor, where glibc would have eight: each keeps what was freed in it
 
 _KERNEL_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -22,7 +23,13 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    answers = [mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES), mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES), mallopt(_M_TOP_PAD, STEP_BYTES)]
+    wanted = {
+        _M_MMAP_THRESHOLD: MAPPED_BYTES,
+        _M_TRIM_THRESHOLD: KEPT_BYTES,
+        _M_TOP_PAD: STEP_BYTES,
+        _M_ARENA_MAX: max(FEWEST_HEAPS, num_cpus()),
+    }
+    answers = [mallopt(name, value) for name, value in wanted.items()]
     return all(answers)
 
 

@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from infra.container import open_container
 from infra.errors import OurTroubleError
+from infra.side_data import side_data_of
 from infra.video_write import REORDER_FRAMES, CodecName, PictureFacts, average_rate, frame_clock, tag_colours, written_container
 
 Segment = tuple[Path, int, int]  # file, first_frame, end_frame
@@ -20,8 +21,8 @@ JOINED_FORMATS = {"h264": "mp4", "ffv1": "matroska"}
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """The nine numbers by which players turn (and mirror) the coded picture, as FFmpeg keeps them; None where they do not."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    return None if data is None else tuple(int(value) for value in np.frombuffer(bytes(data), "<i4"))
+    data = side_data_of(frame).get("DISPLAYMATRIX")
+    return None if data is None else tuple(int(value) for value in np.frombuffer(data, "<i4"))
 
 
 def join_segments(

@@ -14,6 +14,7 @@ from infra.errors import OurTroubleError
 from infra.hollow_film import without_pictures
 from infra.mux import DubTrack, PictureTrack, check_dub, mux
 from infra.scratch import new_scratch_name
+from infra.side_data import side_data_of
 from infra.video import FrameReader, VideoFacts, scan
 from infra.video_join import display_matrix, join_segments
 from infra.video_write import CodecName, choose_encoding, chroma_location, coded_size, decoded_format, same_range, written_range
@@ -103,7 +104,8 @@ def _move(finished: Path, final: Path) -> str:
 
 
 def _lost_hdr(frame: VideoFrame) -> list[str]:
-    found = [name for name in HDR_SIDE_DATA if frame.side_data.get(name) is not None]
+    said = side_data_of(frame)
+    found = [name for name in HDR_SIDE_DATA if name in said]
     return [f"The film's HDR metadata ({', '.join(found).lower()}) is not carried over; its colour tags are."] if found else []
 
 

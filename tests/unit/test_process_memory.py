@@ -39,6 +39,43 @@ def test_freed_memory_is_not_asked_for_anew() -> None:
     assert num_pages("keep") < num_pages("as it is") / 10
 
 
+HEAPS = """
+import ctypes, sys, threading
+import numpy as np
+from infra.process_memory import FEWEST_HEAPS, keep_freed_memory
+from infra.settings import num_cpus
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+print(max(FEWEST_HEAPS, num_cpus()), flush=True)
+together = threading.Barrier(2 * num_cpus() + 2)
+
+def work():
+    together.wait(60)
+    mine = [np.ones(10_000) for _ in range(20)]
+    together.wait(60)
+
+threads = [threading.Thread(target=work) for _ in range(together.parties)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def test_there_is_a_heap_for_each_processor_not_for_each_thread() -> None:
+    def heaps(how: str) -> tuple[int, int]:
+        """(how many there may be, how many there are)"""
+        told = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True, timeout=120).stdout
+        return int(told.split("\n", 1)[0]), told.count("<heap nr=")
+
+    allowed, kept = heaps("keep")
+    assert kept <= allowed < heaps("as it is")[1]
+
+
 START_AGAIN = """
 import json, os, sys
 from infra import process_memory
