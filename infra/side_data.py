@@ -13,7 +13,8 @@ def side_data_of(frame: VideoFrame) -> dict[str, bytes]:
     A frame of PyAV and the view of its side data hold each other until Python looks for garbage, and one frame holds all pictures of its decoder in
     memory. Therefore a tiny twin is asked, which says the same.
     """
-    return {data.type.name: bytes(data) for data in _twin(frame).side_data}
+    said = _twin(frame).side_data
+    return {said[place].type.name: bytes(said[place]) for place in range(len(said))}
 
 
 def _twin(frame: VideoFrame) -> VideoFrame:
