@@ -1,5 +1,7 @@
 """What a decoded frame says beside its picture, read so that the frame is free when it is let go."""
 
+from typing import Any
+
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
@@ -13,8 +15,8 @@ def side_data_of(frame: VideoFrame) -> dict[str, bytes]:
     A frame of PyAV and the view of its side data hold each other until Python looks for garbage, and one frame holds all pictures of its decoder in
     memory. Therefore a tiny twin is asked, which says the same.
     """
-    said = _twin(frame).side_data
-    return {said[place].type.name: bytes(said[place]) for place in range(len(said))}
+    said: Any = _twin(frame).side_data  # a mapping that is passed through by values
+    return {data.type.name: bytes(data) for data in said}
 
 
 def _twin(frame: VideoFrame) -> VideoFrame:
