@@ -47,17 +47,15 @@ def test_a_flows_task_runs_are_all_kept_with_their_states(prefect_api):
     assert states == ["COMPLETED"] * 60
 
 
-def test_where_the_user_names_a_server_no_other_opens_a_database(prefect_api, tmp_path):
+def test_where_the_user_names_a_server_a_runs_own_ends_by_itself_before_it_opens_a_database(prefect_api, tmp_path):
     script = """
-import sys, time
+import sys
 from pathlib import Path
-from infra.settings import apply_environment
-from flows.run.local_server import serving_unless_configured
+from flows.run.local_server import serving
 if __name__ == "__main__":
-    apply_environment()
-    with serving_unless_configured(Path(sys.argv[1])) as server:
-        print(server)
-        time.sleep(1)
+    with serving(Path(sys.argv[1]), unless_configured=True) as server:
+        server.process.join(60)
+        print(server.process.exitcode)
 """
     (tmp_path / "script.py").write_text(script)
     home = tmp_path / "home"
@@ -65,5 +63,5 @@ if __name__ == "__main__":
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "work")]
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "None"
+    assert done.stdout.strip() == "0"
     assert not (home / "prefect.db").exists()

@@ -31,7 +31,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is arranged on Linux only")
 def test_freed_memory_is_not_asked_for_anew() -> None:
     def num_pages(how: str) -> int:
         return int(subprocess.run([sys.executable, "-c", CHURN, how], capture_output=True, text=True, check=True, timeout=120).stdout)
