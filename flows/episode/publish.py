@@ -106,6 +106,7 @@ def publish_episode(
     pin_episode(run.store, request.out, prefix + MANIFEST, manifest)
     fence = run.lease.fence
     run.lease.begin_publishing()
+    run.sources.end()
     storage.delete(prefix + MANIFEST)  # of an earlier run: it would vouch for files that are being replaced
     _publish_media(run, storage, prefix, media)
     for files_of_stage in (local, pages):  # a page that can be read finds all that it shows

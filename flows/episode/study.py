@@ -60,8 +60,9 @@ class Run(Generic[RequestT]):
         self.sources.check()
 
     def each(self, step: Task, calls: list[Call]) -> list[Outcome]:
-        """Run a step for every call; errors of ours are left in the outcomes."""
+        """Run a step for every call; errors of ours are left in the outcomes. An input replaced before it ends the run here, not a stage later."""
         self.check()
+        self.sources.check_files()
         outcomes = steps.run_all(self.runner, step, calls, self.check)
         self.ledger.add(step.name, outcomes)
         self.board.finish(step.name)

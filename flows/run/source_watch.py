@@ -42,12 +42,21 @@ class SourceWatch:
         """Raises InputError when anything of it is another by now. Cheap: may be called after every step."""
         now = time.monotonic()
         if now - self._looked >= LOOK_S:
-            for path, (sha256, state) in self.files.items():
-                refuse_changed(path, sha256, state)
-            self._looked = now
+            self.check_files()
         if now - self._looked_far >= LOOK_FAR_S:
             self.check_objects()
             self._looked_far = now
+
+    def check_files(self) -> None:
+        """Raises InputError when a file was replaced, however short a time ago the last look was: for the beginning of a stage."""
+        for path, (sha256, state) in self.files.items():
+            refuse_changed(path, sha256, state)
+        self._looked = time.monotonic()
+
+    def end(self) -> None:
+        """Look no more: for when all is made and published files begin to be replaced. Ending there would leave half an episode in the store."""
+        self.files.clear()
+        self.objects.clear()
 
     def check_objects(self) -> None:
         """Raises InputError when an object was replaced. A store that does not answer is no reason to stop: publishing tells."""

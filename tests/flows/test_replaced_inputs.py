@@ -60,9 +60,35 @@ def test_the_run_ends_soon_after_and_the_right_file_can_be_dubbed_as_if_nothing_
     assert again.episodes[0].sha256 == expected.episodes[0].sha256
 
 
+@pytest.mark.usefixtures("settings_of_test")
+def test_once_publishing_has_begun_the_episode_is_published_whole_whatever_becomes_of_the_film(small, tmp_path):
+    from flows.dub_episode import dub_episode
+
+    film = Path(shutil.copy(small.film, tmp_path / "film.mp4"))
+    other = tmp_path / "other"
+    other.write_bytes(b"another film")
+    request = request_for(small, tmp_path / "out", film=str(film), work=str(tmp_path / "work"))
+    replacer = Replacer("publish", film, other)
+    with progress.listening(replacer):
+        result = dub_episode(request)
+    assert replacer.ended["manifest"] == 1
+    assert all(Path(path).is_file() for path in (*result.outputs.values(), result.report, result.manifest))
+
+
 class SomeFilm:
     def __init__(self, path: Path) -> None:
         self.path, self.state, self.sha256 = str(path), state_of(path), sha256_of_file(path)
+
+
+def test_a_file_replaced_just_after_a_look_is_noticed_where_the_next_stage_begins(tmp_path):
+    film = tmp_path / "film"
+    film.write_bytes(b"right")
+    watch = SourceWatch(files={str(film): (sha256_of_file(film), state_of(film))})
+    watch.check()
+    film.write_bytes(b"wrong")
+    watch.check()  # looked less than a second ago: after a call, that is soon enough
+    with pytest.raises(InputError, match="was changed or removed"):
+        watch.check_files()
 
 
 def test_what_was_made_while_the_film_was_replaced_is_not_kept_under_its_name(tmp_path):
