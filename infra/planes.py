@@ -1,7 +1,7 @@
 """Changes a picture in its own pixel format and bit depth: samples that need not change stay what they were, to the bit."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from av.video.format import VideoFormat
@@ -10,8 +10,6 @@ from av.video.reformatter import ColorRange, Interpolation
 
 from infra.errors import InputError
 from infra.video import color_matrix
-
-Rect = tuple[int, int, int, int]  # x0, y0, x1, y1; right and bottom exclusive
 
 JPEG_RANGE = 2  # FFmpeg's AVColorRange: samples use their whole range
 
@@ -119,83 +117,83 @@ def to_full_chroma(frame: VideoFrame, pixel_format: str) -> VideoFrame:
     return wide
 
 
-def add_bgr_delta(frame: VideoFrame, rect: Rect, delta: np.ndarray, rotation_degrees: int = 0) -> VideoFrame:
-    """Add a change to a picture, in the picture's own colour matrix, range and depth.
+class UprightPlane(NamedTuple):
+    """One plane of a picture as a viewer sees it turned: sample (i, j) covers picture rows [i * rows - above, (i + 1) * rows - above), and columns
+    likewise. samples: a writable view, uint8 or uint16, until the frame is let go."""
 
-    frame: any integer YUV, gray or RGB format of 8 to 16 bits, coded orientation. rect: where, inside the upright picture. delta: float32 (h, w, 3)
-    BGR in levels of 0..255. rotation_degrees: the clockwise turn that makes the picture upright. Returns the frame in planar_format() of its format;
-    the frame handed in must not be used after, its own memory may be what was changed. The matrix is linear, so offsets cancel and only the change is
-    converted. Where delta is exactly 0 every sample stays what it was; a chroma sample changes only if one of the luma samples it covers does.
-    """
-    frame = to_format(frame, _layout(frame.format.name))
-    (x0, y0, x1, y1), turned = _to_coded(rect, delta, frame.width, frame.height, rotation_degrees)
-    if not (0 <= x0 <= x1 <= frame.width and 0 <= y0 <= y1 <= frame.height and turned.shape == (y1 - y0, x1 - x0, 3)):
-        raise ValueError(f"a change of {delta.shape} for rect {rect} does not fit a picture of {frame.width}x{frame.height}")
-    if x0 == x1 or y0 == y1:
-        return frame
-    frame.make_writable()  # the decoder may still need these planes to predict from
-    planes = samples_of(frame)
-    highest = (1 << frame.format.components[0].bits) - 1
-    for index, change in enumerate(_plane_changes(frame, turned)):
+    samples: np.ndarray
+    rows: int
+    columns: int
+    above: int
+    left: int
+
+
+def upright_planes(frame: VideoFrame, rotation_degrees: int) -> list[UprightPlane]:
+    """The planes of luma and chroma, or of colours, without alpha, of a frame in addable() layout."""
+    turns = rotation_degrees // 90 % 4
+    views = []
+    for index, samples in enumerate(samples_of(frame)[: 3 if len(frame.planes) >= 3 else 1]):
         rows, columns = subsampling(frame.format, index)
-        if (rows, columns) != (1, 1):
-            change = _mean_over_blocks(change, (x0, y0, x1, y1), rows, columns, frame.width, frame.height)
-        _add(planes[index], x0 // columns, y0 // rows, change, highest)
-    return frame
+        beyond = samples.shape[0] * rows - frame.height, samples.shape[1] * columns - frame.width  # of the last samples: not on the picture
+        above, left = ((0, 0), (beyond[0], 0), beyond, (0, beyond[1]))[turns]
+        swapped = turns % 2 == 1
+        steps = (columns, rows) if swapped else (rows, columns)
+        leads = (left, above) if swapped else (above, left)
+        views.append(UprightPlane(np.rot90(samples, -turns), *steps, *leads))
+    return views
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """How many sample levels one level of 0..255 is."""
-
-    luma: float
-    chroma: float
+def addable(frame: VideoFrame) -> VideoFrame:
+    """The frame in the planar layout of its samples (full-range `yuvj...` is planar already and stays); raises as planar_format()."""
+    name = frame.format.name
+    return frame if name.startswith("yuvj") else to_format(frame, planar_format(name))
 
 
-def _layout(pixel_format: str) -> str:
-    """As planar_format(), but full-range `yuvj...` is planar already and stays."""
-    return pixel_format if pixel_format.startswith("yuvj") else planar_format(pixel_format)
+def add_levels(frame: VideoFrame, plane: UprightPlane, top: int, left: int, levels: np.ndarray) -> None:
+    """Add float32 levels to samples of a plane from (top, left) on: rounded, and stopping at black and white."""
+    highest = (1 << frame.format.components[0].bits) - 1
+    region = plane.samples[top : top + levels.shape[0], left : left + levels.shape[1]]
+    region[:] = np.clip(np.rint(region + levels), 0, highest)
+
+
+class PlaneColours(NamedTuple):
+    """What the samples of upright_planes mean: levels = matrix (planes, 3) @ BGR of 0..255 + offset (planes,). All float32.
+
+    to_bgr: (3, planes), undoes the matrix; of gray, the same in each colour.
+    """
+
+    matrix: np.ndarray
+    offset: np.ndarray
+    to_bgr: np.ndarray
+
+
+def colours_of(frame: VideoFrame) -> PlaneColours:
+    """In the picture's own matrix, range and depth."""
+    return _colours(frame.format.name, len(frame.planes), frame.format.components[0].bits, _is_full_range(frame), color_matrix(frame))
+
+
+@cache
+def _colours(name: str, num_planes: int, bits: int, is_full: bool, matrix: int) -> PlaneColours:
+    depth = 1 << (bits - 8)
+    luma_scale, chroma_scale = (((1 << bits) - 1) / 255,) * 2 if is_full else (219 / 255 * depth, 224 / 255 * depth)
+    blue, green, red = np.eye(3)
+    offset = np.zeros(3)
+    if name.startswith("gbr"):
+        planes = luma_scale * np.stack([green, blue, red])
+    else:
+        red_weight, blue_weight = _LUMA_WEIGHTS[matrix]
+        luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
+        chroma = [chroma_scale / (2 * (1 - weight)) * (colour - luma) for colour, weight in ((blue, blue_weight), (red, red_weight))]
+        planes = np.stack([luma_scale * luma, *(chroma if num_planes >= 3 else ())])
+        offset = np.array([0 if is_full else 16 * depth, 128 * depth, 128 * depth])[: len(planes)]
+    to_bgr = np.linalg.inv(planes) if len(planes) == 3 else np.full((3, 1), 1 / luma_scale)
+    return PlaneColours(planes.astype(np.float32), offset.astype(np.float32), to_bgr.astype(np.float32))
 
 
 def _is_full_range(frame: VideoFrame) -> bool:
     """Gray and RGB always are, whatever their tag says: swscale, which makes the pictures we look at, takes them so."""
     name = frame.format.name
     return name.startswith(("yuvj", "gray", "ya", "gbr", "rgb", "bgr")) or int(frame.color_range) == JPEG_RANGE
-
-
-def _scale(frame: VideoFrame) -> _Scale:
-    bits = frame.format.components[0].bits
-    if _is_full_range(frame):
-        return _Scale(((1 << bits) - 1) / 255, ((1 << bits) - 1) / 255)
-    return _Scale(219 / 255 * (1 << (bits - 8)), 224 / 255 * (1 << (bits - 8)))
-
-
-def _plane_changes(frame: VideoFrame, delta: np.ndarray) -> list[np.ndarray]:
-    """delta (h, w, 3) BGR as one float32 (h, w) per plane, in sample levels, not yet subsampled; alpha has none."""
-    scale = _scale(frame)
-    blue, green, red = delta[..., 0], delta[..., 1], delta[..., 2]
-    if frame.format.name.startswith("gbr"):
-        return [green * scale.luma, blue * scale.luma, red * scale.luma]
-    red_weight, blue_weight = _LUMA_WEIGHTS[color_matrix(frame)]
-    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
-    if len(frame.planes) < 3:
-        return [luma * scale.luma]
-    blue_difference = (blue - luma) * (scale.chroma / (2 * (1 - blue_weight)))
-    red_difference = (red - luma) * (scale.chroma / (2 * (1 - red_weight)))
-    return [luma * scale.luma, blue_difference, red_difference]
-
-
-def _to_coded(rect: Rect, delta: np.ndarray, width: int, height: int, rotation_degrees: int) -> tuple[Rect, np.ndarray]:
-    """Turn rect and delta from the upright picture back into the coded one (width x height)."""
-    x0, y0, x1, y1 = rect
-    quarter_turns = rotation_degrees // 90 % 4
-    coded = {
-        0: (x0, y0, x1, y1),
-        1: (y0, height - x1, y1, height - x0),
-        2: (width - x1, height - y1, width - x0, height - y0),
-        3: (width - y1, x0, width - y0, x1),
-    }[quarter_turns]
-    return coded, np.rot90(delta, quarter_turns)
 
 
 def samples_of(frame: VideoFrame) -> list[np.ndarray]:
@@ -213,25 +211,3 @@ def subsampling(layout: VideoFormat, plane_index: int) -> tuple[int, int]:
     if plane_index not in (1, 2) or not layout.name.startswith("yuv"):
         return 1, 1
     return 64 // layout.chroma_height(64), 64 // layout.chroma_width(64)
-
-
-def _mean_over_blocks(change: np.ndarray, rect: Rect, rows: int, columns: int, width: int, height: int) -> np.ndarray:
-    """Average change (h, w) over the blocks of rows x columns luma samples that rect touches; samples outside rect count as unchanged."""
-    x0, y0, x1, y1 = rect
-    above, left = y0 % rows, x0 % columns
-    block_rows, block_columns = -(-y1 // rows) - y0 // rows, -(-x1 // columns) - x0 // columns
-    wide = np.zeros((block_rows * rows, block_columns * columns), np.float32)
-    wide[above : above + y1 - y0, left : left + x1 - x0] = change
-    covered = np.outer(_num_covered(y0 // rows, block_rows, rows, height), _num_covered(x0 // columns, block_columns, columns, width))
-    return sum(sum(wide[row::rows, column::columns] for column in range(columns)) for row in range(rows)) / covered
-
-
-def _num_covered(first_block: int, num_blocks: int, size: int, length: int) -> np.ndarray:
-    """How many samples each block really covers: the last one of an odd picture covers fewer."""
-    starts = (first_block + np.arange(num_blocks)) * size
-    return np.minimum(starts + size, length) - starts
-
-
-def _add(plane: np.ndarray, x: int, y: int, change: np.ndarray, highest: int) -> None:
-    region = plane[y : y + change.shape[0], x : x + change.shape[1]]
-    region[:] = np.clip(np.rint(region + change), 0, highest)

@@ -7,10 +7,9 @@ from av.video.frame import VideoFrame
 
 from infra.array_rows import ArrayRows
 from infra.artifacts import ArtifactStore
-from infra.planes import add_bgr_delta
-from infra.regions import upright_region
+from infra.planes import add_levels, addable, colours_of, upright_planes
 from tasks.types import LipPatch
-from wav2lip_core.face_crop import paste_delta, pixel_rect
+from wav2lip_core.plane_paste import Colours, Plane, plane_changes
 
 
 class PatchFaces:
@@ -50,12 +49,17 @@ def in_order(patches: Sequence[LipPatch], first: int, end: int) -> list[LipPatch
 
 
 def paste(frame: VideoFrame, faces: Sequence[tuple[np.ndarray, np.ndarray]], rotation_degrees: int) -> VideoFrame:
-    """A frame, coded orientation and native format, with (box, face) pasted; the frame handed in must not be used after."""
-    # As decoded: two faces of one frame do not see each other's change.
-    looked_at = [upright_region(frame, rotation_degrees, pixel_rect(box)) for box, _ in faces]
-    for (box, face), (picture, left, top) in zip(faces, looked_at, strict=True):
-        change = paste_delta(picture, box - np.array([left, top, left, top], box.dtype), face)
-        if change is not None:
-            (x0, y0, x1, y1), delta = change
-            frame = add_bgr_delta(frame, (x0 + left, y0 + top, x1 + left, y1 + top), delta, rotation_degrees)
+    """A frame, coded orientation and native format, with (box, face) pasted; it comes back in the planar layout of its samples.
+
+    Samples away from the mouths stay what they were, to the bit. The frame handed in must not be used after: its memory may be what was changed.
+    """
+    frame = addable(frame)
+    planes, colours = [Plane(*plane) for plane in upright_planes(frame, rotation_degrees)], Colours(*colours_of(frame))
+    # All as decoded: two faces of one frame do not see each other's change.
+    changes = [plane_changes(planes, colours, box, face) for box, face in faces]
+    frame.make_writable()  # the decoder may still need these planes to predict from
+    writable = upright_planes(frame, rotation_degrees)
+    for change in changes:
+        for plane, part in zip(writable, change, strict=False):
+            add_levels(frame, plane, part.top, part.left, part.levels)
     return frame

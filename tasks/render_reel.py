@@ -14,7 +14,7 @@ from tasks.paste_patches import in_order
 from tasks.types import Film, LipPatch, Reel, Shot
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 1
+STEP_VERSION = 2
 REEL_S = 10.0  # of a long shot's pieces; no setting: where segments are cut must not depend on the machine
 
 

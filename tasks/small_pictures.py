@@ -15,7 +15,7 @@ from infra.video import small_picture
 from infra.video_write import average_rate, frame_clock, written_container
 from tasks.types import Film, LipPatch, Record
 
-VERSION = 2
+VERSION = 3
 MOST_LINES = 480
 CRF, PRESET, NUM_THREADS = 23, "ultrafast", 2  # the number of threads decides the bytes: never the machine's
 FRAMES_PER_KEYFRAME = 10  # a reviewer steps and jumps: few frames are decoded to get anywhere

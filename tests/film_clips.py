@@ -12,6 +12,12 @@ from infra.video import FrameReader
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "12", "-bf", "2")
 FFV1 = ("-c:v", "ffv1")
+FORMAT_NAMES = """
+yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p yuv411p yuv410p yuv440p gray yuva420p nv12 nv21 nv16 yuyv422 uyvy422
+gbrp rgb24 bgr24 bgr0 gbrap yuv420p10le yuv422p10le yuv444p10le yuv420p12le yuv422p16le gray10le gray16le p010le p210le
+gbrp10le gbrp16le yuv420p10be
+"""
+FORMATS = FORMAT_NAMES.split()
 SUBTITLES = "1\n00:00:00,200 --> 00:00:01,000\nhello\n\n2\n00:00:01,200 --> 00:00:01,600\nworld\n"
 CHAPTERS = """;FFMETADATA1
 title=The Film
@@ -104,3 +110,16 @@ def click_after_picture_s(path: Path, audio_index: int) -> float:
             loud += [np.abs(block.to_ndarray()[0]) for block in mono.resample(frame)]
         sound = np.concatenate(loud)
         return start_s + int(np.argmax(sound > 0.3 * sound.max())) / stream.codec_context.sample_rate - picture_s
+
+
+def noisy_frame(pixel_format: str, width: int = 64, height: int = 48, seed: int = 0) -> av.VideoFrame:
+    """Random samples over the whole range."""
+    frame = av.VideoFrame(width, height, pixel_format)
+    for plane in frame.planes:
+        noise = np.random.default_rng(seed).integers(0, 256, plane.buffer_size, dtype=np.uint8)
+        bits = frame.format.components[0].bits
+        if bits > 8:
+            words = noise.view(np.uint16) & ((1 << bits) - 1)
+            noise = (words.byteswap() if frame.format.is_big_endian else words).view(np.uint8)
+        plane.update(noise.tobytes())
+    return frame

@@ -98,22 +98,26 @@ def _mask_at(across: np.ndarray, down: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _mouth(width: int, height: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
-    """The rows and columns (top, bottom, left, right) in which a box's mouth mask is not 0, none for the smallest boxes; and the mask there, the same
-    for each channel: float32 (bottom - top, right - left, 3)."""
+def mouth(width: int, height: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """The rows and columns (top, bottom, left, right) in which a box's mouth mask is not 0, none for the smallest boxes; and the mask there:
+    float32 (bottom - top, right - left)."""
     across, down = _from_middle(width, 0), _from_middle(height, 1)
     rows, columns = np.flatnonzero(_mask_at(across.min(keepdims=True), down)), np.flatnonzero(_mask_at(across, down.min(keepdims=True)))
     if not len(rows) or not len(columns):
-        return (0, 0, 0, 0), np.zeros((0, 0, 3), np.float32)
+        return (0, 0, 0, 0), np.zeros((0, 0), np.float32)
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    mask = _mask_at(across[left:right], down[top:bottom])
-    return (top, bottom, left, right), cv2.merge([mask, mask, mask])
+    return (top, bottom, left, right), _mask_at(across[left:right], down[top:bottom])
 
 
-def _match_colour(difference: np.ndarray) -> np.ndarray:
-    """Take out of `difference` (S, S, 3) what it shows along the seam: a plane per channel, fitted where the mask fades."""
-    design, weight, normal = _seam_planes(len(difference))
-    plane = np.linalg.solve(normal, design.T @ (weight * difference.reshape(-1, 3)))
+def match_colour(difference: np.ndarray) -> np.ndarray:
+    """Take out of `difference` (rows, S, channels) what it shows along the seam: a plane per channel, fitted where the mask fades.
+
+    Rows above the mouth may be left out of `difference`: it holds the last ones of S.
+    """
+    rows, size, channels = difference.shape
+    design, weight, normal = _seam_planes(size)
+    design, weight = design[-rows * size :], weight[-rows * size :]
+    plane = np.linalg.solve(normal, design.T @ (weight * difference.reshape(-1, channels)))
     return difference - (design @ plane).reshape(difference.shape)
 
 
@@ -137,30 +141,35 @@ def paste_delta(image_bgr: np.ndarray, box: np.ndarray, face: np.ndarray) -> tup
     """
     x0, y0, x1, y1 = pixel_rect(box)
     width, height, size = x1 - x0, y1 - y0, face.shape[0]
-    (top, bottom, left, right), mask = _mouth(width, height)
+    (top, bottom, left, right), mask = mouth(width, height)
     inside = (max(x0 + left, 0), max(y0 + top, 0), min(x0 + right, image_bgr.shape[1]), min(y0 + bottom, image_bgr.shape[0]))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         return None
-    mouth = slice(inside[1] - y0, inside[3] - y0), slice(inside[0] - x0, inside[2] - x0)
+    window = slice(inside[1] - y0, inside[3] - y0), slice(inside[0] - x0, inside[2] - x0)
     small = crop(image_bgr, box, size).astype(np.float32)
-    change = _enlarged("change", _match_colour(face.astype(np.float32) - small), width, height)
-    delta = _given_way(image_bgr[inside[1] : inside[3], inside[0] : inside[2]], small, change, mouth)
-    np.subtract(change[mouth], delta, out=delta)
-    delta *= mask[mouth[0].start - top : mouth[0].stop - top, mouth[1].start - left : mouth[1].stop - left]
+    change = _enlarged("change", match_colour(face.astype(np.float32) - small), width, height)
+    delta = _given_way(image_bgr[inside[1] : inside[3], inside[0] : inside[2]], small, change, window)
+    np.subtract(change[window], delta, out=delta)
+    share = mask[window[0].start - top : window[0].stop - top, window[1].start - left : window[1].stop - left]
+    delta *= _in_each_channel("shares", share)
     return inside, delta
 
 
-def _given_way(original: np.ndarray, small: np.ndarray, change: np.ndarray, mouth: tuple[slice, slice]) -> np.ndarray:
+def _given_way(original: np.ndarray, small: np.ndarray, change: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
     """The film's fine detail in the mouth, where the change is too large to keep it: a new float32 (h, w, 3).
 
-    original: the film there; small: the face's box at the network's size; change: at the box's own size, of which `mouth` is a part.
+    original: the film there; small: the face's box at the network's size; change: at the box's own size, of which `window` is a part.
     """
     height, width = change.shape[:2]
-    amount = _blurred_in(mouth, change, max(1.0, width / small.shape[0]))
+    amount = _blurred_in(window, change, max(1.0, width / small.shape[0]))
     share = 1 - np.exp(-((amount / DETAIL_TOLERANCE) ** 2))
-    detail = np.subtract(original, _enlarged("small", small, width, height)[mouth])
-    detail *= cv2.merge([share, share, share], dst=_workspace.take("shares", *detail.shape))
+    detail = np.subtract(original, _enlarged("small", small, width, height)[window])
+    detail *= _in_each_channel("shares", share)
     return detail
+
+
+def _in_each_channel(name: str, share: np.ndarray) -> np.ndarray:
+    return cv2.merge([share, share, share], dst=_workspace.take(name, *share.shape, 3))
 
 
 def _enlarged(name: str, picture: np.ndarray, width: int, height: int) -> np.ndarray:
