@@ -66,7 +66,8 @@ class Stopwatch:
 
 def measure(request: DubRequest) -> Measured:
     """Dub in a fresh process, which starts from nothing, and measure it. Raises RuntimeError when it fails; its own messages are on stderr."""
-    settings.ask_for_large_pages()  # as `dub` does
+    settings.ask_for_large_pages()  # as `dub` does, before anything is imported
+    settings.apply_environment()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_dub, args=(request, theirs))
