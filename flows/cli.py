@@ -252,8 +252,10 @@ def main() -> None:
     """Entry point of the `dub` script."""
     if len(sys.argv) > 1 and sys.argv[1] in LONG_COMMANDS and "--help" not in sys.argv:
         from infra.process_memory import start_again_in_large_pages
+        from infra.settings import apply_environment
 
         start_again_in_large_pages()
+        apply_environment()  # before a command's own imports: NumPy, among them, reads it once
     app()
 
 

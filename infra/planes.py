@@ -149,6 +149,19 @@ def addable(frame: VideoFrame) -> VideoFrame:
     return frame if name.startswith("yuvj") else to_format(frame, planar_format(name))
 
 
+@cache
+def _is_planar(pixel_format: str) -> bool:
+    try:
+        return pixel_format.startswith("yuvj") or planar_format(pixel_format) == pixel_format
+    except InputError:
+        return False
+
+
+def has_planes(frame: VideoFrame) -> bool:
+    """Whether a frame is in the layout that upright_planes wants, as films mostly are; addable() brings others there at the cost of a copy."""
+    return _is_planar(frame.format.name)
+
+
 def add_levels(frame: VideoFrame, plane: UprightPlane, top: int, left: int, levels: np.ndarray) -> None:
     """Add float32 levels to samples of a plane from (top, left) on: rounded, and stopping at black and white."""
     highest = (1 << frame.format.components[0].bits) - 1

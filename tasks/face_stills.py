@@ -27,12 +27,14 @@ class StillCutter:
         self._boxes, self._wanted, self._size = boxes, set(still_frames(times_s)), (width, height)
         self._stills: dict[int, np.ndarray] = {}
 
+    def wants(self, n: int) -> bool:
+        return n in self._wanted
+
     def see(self, n: int, picture: np.ndarray, left: int, top: int) -> None:
-        """The track's frame n, at least where the face is: uint8 (h, w, 3) BGR, and where in the upright picture that lies."""
-        if n in self._wanted:
-            x0, y0, x1, y1 = _inside(self._boxes[n], *self._size)
-            if x0 < x1 and y0 < y1:
-                self._stills[n] = picture[y0 - top : y1 - top, x0 - left : x1 - left].copy()
+        """The track's frame n, which is wanted, at least where the face is: uint8 (h, w, 3) BGR, and where in the upright picture that lies."""
+        x0, y0, x1, y1 = _inside(self._boxes[n], *self._size)
+        if x0 < x1 and y0 < y1:
+            self._stills[n] = picture[y0 - top : y1 - top, x0 - left : x1 - left].copy()
 
     def put(self, store: ArtifactStore) -> Artifact | None:
         if not self._stills:

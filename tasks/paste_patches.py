@@ -9,7 +9,7 @@ from infra.array_rows import ArrayRows
 from infra.artifacts import ArtifactStore
 from infra.planes import add_levels, addable, colours_of, upright_planes
 from tasks.types import LipPatch
-from wav2lip_core.plane_paste import Colours, Plane, plane_changes
+from wav2lip_core.face_planes import Colours, Plane, plane_changes
 
 
 class PatchFaces:

@@ -9,11 +9,13 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from infra.artifacts import Artifact, ArtifactStore
+from infra.planes import colours_of, has_planes, upright_planes
 from infra.regions import upright_region
 from tasks.face_stills import StillCutter
 from tasks.types import Shot
 from wav2lip_core import face_crop
 from wav2lip_core.face_path import FacePath
+from wav2lip_core.face_planes import Colours, Plane, plane_crop
 
 CROP_PX = 96
 
@@ -43,10 +45,19 @@ def cut_crops(
                 here = {i: k for i, k in here.items() if 0 <= k < len(paths[i].boxes)}
                 for i, k in here.items():
                     box = paths[i].boxes[k]
-                    picture, left, top = upright_region(frame, rotation_degrees, face_crop.pixel_rect(box))
-                    outs[i].write(face_crop.crop(picture, box - np.array([left, top, left, top], box.dtype), CROP_PX).tobytes())
-                    stills[i].see(k, picture, left, top)
+                    outs[i].write(cut_crop(frame, rotation_degrees, box).tobytes())
+                    if stills[i].wants(k):
+                        stills[i].see(k, *upright_region(frame, rotation_degrees, face_crop.pixel_rect(box)))
         return {i: store.put_file(path, "application/x-npy") for i, path in files.items()}
+
+
+def cut_crop(frame: VideoFrame, rotation_degrees: int, box: np.ndarray) -> np.ndarray:
+    """One canonical crop: uint8 (96, 96, 3) BGR, out of the frame's own planes where it has such."""
+    if has_planes(frame):
+        planes = [Plane(*plane) for plane in upright_planes(frame, rotation_degrees)]
+        return plane_crop(planes, Colours(*colours_of(frame)), box, CROP_PX)
+    picture, left, top = upright_region(frame, rotation_degrees, face_crop.pixel_rect(box))
+    return face_crop.crop(picture, box - np.array([left, top, left, top], box.dtype), CROP_PX)
 
 
 def _begun_npy(path: Path, num_crops: int) -> BinaryIO:

@@ -20,7 +20,7 @@ from wav2lip_core.face_detector import DETECTION_WIDTH_PX, Face, FaceDetector, F
 from wav2lip_core.face_path import FacePath, smooth_path
 from wav2lip_core.face_tracker import FaceTracker, Trail
 
-VERSION = 3
+VERSION = 4
 LOOK_EVERY_S = 0.2
 CALM_LOOK_EVERY_S = 0.6  # where no face moves and nothing changes
 CALM_CHANGE = 20.0  # grey levels since the last look, of the thumbnail's pixel that changed most: somebody new changes a dozen of them by more

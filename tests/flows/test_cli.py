@@ -1,6 +1,7 @@
 """The `dub` command: every bad input gives a clear message, exit code 2 and nothing half-written; good input gives one result."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -299,6 +300,25 @@ with contextlib.redirect_stdout(shown):
         command.main([*words, "--help"], standalone_mode=False)
 print(shown.getvalue(), *sorted(sys.modules), sep="\\n")
 """
+
+
+LOAD_A_LONG_COMMAND = """
+import sys
+from flows import cli
+sys.argv = ["dub", "episode"]
+cli.app = lambda: None
+cli.main()
+import flows.commands.run_command
+import flows.dub_episode
+from threadpoolctl import threadpool_info
+print(*sorted({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}))
+"""
+
+
+def test_numpys_linear_algebra_waits_with_no_second_thread_in_a_long_command():
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {"GLIBC_TUNABLES": ""}
+    done = subprocess.run([sys.executable, "-c", LOAD_A_LONG_COMMAND], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_help_is_there_for_every_command_without_anything_heavy():

@@ -11,8 +11,8 @@ from infra.planes import addable, planar_format, subsampling, to_format
 from infra.video import upright_bgr
 from tasks.paste_patches import paste
 from tests.film_clips import FORMATS, make_picture, noisy_frame, planes_of, same_planes
-from wav2lip_core import face_crop, plane_paste
-from wav2lip_core.plane_paste import Colours, Plane
+from wav2lip_core import face_crop, face_planes
+from wav2lip_core.face_planes import Colours, Plane
 
 WIDTH, HEIGHT = 240, 192
 BOX = np.array([50.4, 20.7, 180.2, 172.0], np.float32)
@@ -165,9 +165,9 @@ def test_a_change_does_not_reach_frames_predicted_from_it(tmp_path):
 @pytest.mark.parametrize("box", [BOX, BOX * 0.3, BOX * [1, 1, 1.5, 1]], ids=["usual", "tiny", "wide"])
 def test_rows_of_the_face_that_are_left_out_have_no_part_in_the_mouth(monkeypatch, box):
     planes, colours = [Plane(plane) for plane in natural().transpose(2, 0, 1)], Colours(np.eye(3), np.zeros(3), np.eye(3))
-    some = plane_paste.plane_changes(planes, colours, box, a_face())
-    monkeypatch.setattr(plane_paste, "MARGIN", 96)
-    whole = plane_paste.plane_changes(planes, colours, box, a_face())
+    some = face_planes.plane_changes(planes, colours, box, a_face())
+    monkeypatch.setattr(face_planes, "MARGIN", 96)
+    whole = face_planes.plane_changes(planes, colours, box, a_face())
     for one, other in zip(some, whole, strict=True):
         assert (one.top, one.left) == (other.top, other.left)
         assert one.levels == pytest.approx(other.levels, abs=1e-6)

@@ -1,7 +1,7 @@
-"""Pastes a generated face in a film's own planes: what face_crop.paste_delta does to a picture in colours, without making one.
+"""Both ways of face_crop in a film's own planes: the crop out of them, the generated face back into them, with no picture in colours in between.
 
-Each plane is shrunk to the network's size, changed there, and the change enlarged to the plane's own samples: chroma stays at its own size, and
-nothing is converted to colours and back. Both ways are products with small matrices, so that a box may lie anywhere among chroma samples.
+Each plane is shrunk to the network's size; what changes there is enlarged to the plane's own samples, chroma at its own size. Both ways are products
+with small matrices, so that a box may lie anywhere among chroma samples.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,11 @@ class Colours:
     offset: np.ndarray
     to_bgr: np.ndarray
 
+    def seen(self, levels: np.ndarray) -> np.ndarray:
+        """uint8 (h, w, 3) BGR of float32 (planes, h, w)."""
+        picture = self.to_bgr @ (levels.reshape(len(levels), -1) - self.offset[:, None])
+        return np.clip(np.rint(picture.T), 0, 255).astype(np.uint8).reshape(*levels.shape[1:], 3)
+
     def of(self, picture_bgr: np.ndarray) -> np.ndarray:
         """float32 (planes, h, w) of a uint8 (h, w, 3) BGR picture."""
         levels = self.matrix @ picture_bgr.reshape(-1, 3).T.astype(np.float32) + self.offset[:, None]
@@ -76,6 +81,13 @@ class _Axis:
     phase: int
     step: int
     length: int
+
+
+def plane_crop(planes: Sequence[Plane], colours: Colours, box: np.ndarray, size: int = 96) -> np.ndarray:
+    """Canonical face crop: uint8 (size, size, 3) BGR; to within rounding what face_crop.crop cuts from the picture in colours."""
+    rect = pixel_rect(box)
+    place = _Place(rect, rect, size, 0)
+    return colours.seen(np.stack([_shrunk(plane, place) for plane in planes]))
 
 
 def plane_changes(planes: Sequence[Plane], colours: Colours, box: np.ndarray, face: np.ndarray) -> list[Change]:
