@@ -10,8 +10,8 @@ from pathlib import Path
 from prefect import flow
 
 from flows.episode import steps
-from flows.episode.previews import is_shown, pieces_of
-from flows.episode.publish import check_inputs_unchanged, digests_of, publish_episode
+from flows.episode.previews import is_shown, pieces_of, preview_calls, previews_of
+from flows.episode.publish import Finished, check_inputs_unchanged, digests_of, publish_episode
 from flows.episode.steps import Call
 from flows.episode.study import Run, Study, begin, check_partition, megapixels, study_film
 from flows.episode.takes import Takes, dub_shots
@@ -21,7 +21,7 @@ from tasks.history import Deed, append_entry, read_history, write_view
 from tasks.one_reading import BOTH
 from tasks.render_reel import REEL_S, plan_reels
 from tasks.settled import overrides_of
-from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests, Reel
+from tasks.types import DubRequest, DubResult, HistoryEntry, InputDigests, Reel
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +56,9 @@ def dub(run: Run[DubRequest]) -> DubResult:
     takes = dub_shots(settled, study)
     reels = render_reels(settled, study, takes)
     with run.store.scratch() as folder:
-        episodes = assemble(settled, study, reels, folder)
+        finished = finish(settled, study, takes, reels, folder)
         check_inputs_unchanged(run, study)
-        published = publish_episode(settled, run.request, study, takes, episodes, entries, folder)
+        published = publish_episode(settled, run.request, study, takes, finished, entries, folder)
         _note_publication(run, published, entries, inputs)
     found = {"steps": run.ledger.steps(), "num_rendered_frames": run.ledger.num_rendered_frames, "seconds": time.monotonic() - started}
     result = published.model_copy(update=found)
@@ -137,9 +137,14 @@ def _count_rendered(run: Run[DubRequest], study: Study, rendered: Sequence[Reel]
         progress.tell(progress.Said(text))
 
 
-def assemble(run: Run[DubRequest], study: Study, reels: dict[str, list[Reel]], into: Path) -> list[DubbedEpisode]:
-    """Each language's film as one file under `into`, with its dub and the film's other streams, verified against the source."""
-    calls = [
+def finish(run: Run[DubRequest], study: Study, takes: Takes, reels: dict[str, list[Reel]], into: Path) -> Finished:
+    """Each language's film as one file under `into`, with its dub and the film's other streams, verified against the source; and the previews."""
+    films, previews = run.side_by_side((steps.ASSEMBLE, _assemble_calls(run, study, reels, into)), (steps.PREVIEW, preview_calls(run, study, takes)))
+    return Finished(tuple(steps.results_of(films)), previews_of(takes, previews))
+
+
+def _assemble_calls(run: Run[DubRequest], study: Study, reels: dict[str, list[Reel]], into: Path) -> list[Call]:
+    return [
         Call(
             {
                 "store": run.store,
@@ -155,4 +160,3 @@ def assemble(run: Run[DubRequest], study: Study, reels: dict[str, list[Reel]], i
         )
         for language, dub in study.dubs.items()
     ]
-    return run.all_of(steps.ASSEMBLE, calls)

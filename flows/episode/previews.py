@@ -1,9 +1,9 @@
 """Previews of every shot that a reviewer may want to see; one that cannot be made is missing on the page, and never costs an episode."""
 
 import logging
+from collections.abc import Sequence
 
-from flows.episode import steps
-from flows.episode.steps import Call
+from flows.episode.steps import Call, Outcome
 from flows.episode.study import Run, Study, megapixels
 from flows.episode.takes import Takes
 from flows.run import progress
@@ -14,10 +14,9 @@ logger = logging.getLogger(__name__)
 Key = tuple[int, str]  # shot index, language
 
 
-def make_previews(run: Run[DubRequest], study: Study, takes: Takes) -> dict[Key, Preview]:
-    """By shot and language: those with new lips, and those that somebody should look at."""
-    wanted = [report for report in takes.reports if is_shown(report)]
-    calls = [
+def preview_calls(run: Run[DubRequest], study: Study, takes: Takes) -> list[Call]:
+    """Of each shot and language with new lips, or that somebody should look at."""
+    return [
         Call(
             {
                 "store": run.store,
@@ -30,16 +29,24 @@ def make_previews(run: Run[DubRequest], study: Study, takes: Takes) -> dict[Key,
             },
             megapixels(study.film, report.shot.num_frames),
         )
-        for report in wanted
+        for report in _wanted(takes)
     ]
+
+
+def previews_of(takes: Takes, outcomes: Sequence[Outcome]) -> dict[Key, Preview]:
+    """By shot and language, of the outcomes of preview_calls()."""
     found: dict[Key, Preview] = {}
-    for report, outcome in zip(wanted, run.each(steps.PREVIEW, calls), strict=True):
+    for report, outcome in zip(_wanted(takes), outcomes, strict=True):
         if outcome.error is None:
             found[report.shot.index, report.language] = outcome.result
         else:
             logger.warning("%s %s has no preview: %s", report.shot.name, report.language, outcome.error)
             progress.tell(progress.Said(f"{report.shot.name} {report.language} has no preview: {outcome.error}", is_warning=True))
     return found
+
+
+def _wanted(takes: Takes) -> list[QaReport]:
+    return [report for report in takes.reports if is_shown(report)]
 
 
 def pieces_of(film: Film, shot: Shot) -> tuple[tuple[int, int], ...]:

@@ -4,12 +4,13 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.episode import steps
 from flows.episode.manifest import MANIFEST, record_cast, record_review
-from flows.episode.previews import make_previews
+from flows.episode.previews import Key
 from flows.episode.steps import Call
 from flows.episode.study import Run, Study
 from flows.episode.takes import Takes
@@ -26,7 +27,7 @@ from tasks.model_shelf import detector_digest
 from tasks.page_links import LinkMaker
 from tasks.report_data import PREVIEWS
 from tasks.settled import standing_of
-from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests
+from tasks.types import DubbedEpisode, DubRequest, DubResult, HistoryEntry, InputDigests, Preview
 from tasks.write_report import VERDICTS, ReportFiles
 
 MANIFEST_FORMAT = 1
@@ -45,6 +46,14 @@ _PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class Finished:
+    """The films of a run, each under its key in the folder that is to be published, and the previews for its report."""
+
+    episodes: tuple[DubbedEpisode, ...]
+    previews: dict[Key, Preview]
+
+
 def check_inputs_unchanged(run: Run, study: Study) -> None:
     """Film and dubs are still the bytes that were inspected. Raises InputError: a half-old, half-new episode is never published."""
     stems = [stem for own in study.stems.values() for stem in own.values()]
@@ -59,7 +68,7 @@ def publish_episode(
     asked: DubRequest,
     study: Study,
     takes: Takes,
-    episodes: Sequence[DubbedEpisode],
+    finished: Finished,
     history: Sequence[HistoryEntry],
     folder: Path,
 ) -> DubResult:
@@ -70,21 +79,21 @@ def publish_episode(
     request, storage = run.request, run.inputs.storage
     assert storage is not None
     assert run.lease is not None
-    warnings = (*study.warnings, *(f"{episode.language}: {text}" for episode in episodes for text in episode.warnings))
+    warnings = (*study.warnings, *(f"{episode.language}: {text}" for episode in finished.episodes for text in episode.warnings))
     files: ReportFiles = run.one(
         steps.REPORT,
         store=run.store,
         film=study.film,
         request=request,
         qa=tuple(takes.episodes.values()),
-        previews=make_previews(run, study, takes),
-        episodes=tuple(episodes),
+        previews=finished.previews,
+        episodes=finished.episodes,
         models=run.inputs.models,
         warnings=warnings,
         into=folder,
         link_maker=link_maker_of(request, storage),
     )
-    local = {episode.output: folder / episode.output for episode in episodes}
+    local = {episode.output: folder / episode.output for episode in finished.episodes}
     local |= {key: Path(path) for key, path in files.data.items()}
     handed: HandOverFiles = run.one(
         steps.HAND_OVER,
@@ -92,7 +101,7 @@ def publish_episode(
         film=study.film,
         request=request,
         reports=takes.reports,
-        episodes=tuple(episodes),
+        episodes=finished.episodes,
         standing=standing_of(history, digests_of(study)),
         into=folder,
     )
@@ -117,8 +126,8 @@ def publish_episode(
     return DubResult(
         episode_id=request.episode_id,
         num_shots=len(study.shots),
-        episodes=tuple(episodes),
-        outputs={episode.language: storage.describe(prefix + episode.output) for episode in episodes},
+        episodes=finished.episodes,
+        outputs={episode.language: storage.describe(prefix + episode.output) for episode in finished.episodes},
         report=storage.describe(prefix + "report.html"),
         manifest=storage.describe(prefix + MANIFEST),
         verdicts={verdict: sum(report.verdict == verdict for report in takes.reports) for verdict in VERDICTS},

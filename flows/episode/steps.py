@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.episode import dub_tracks, first_look
 from flows.episode.retry_take import retry_take
-from flows.runners.calls import Call, Outcome, refuse_all_failed, results_of, run_all, run_one
+from flows.runners.calls import Call, Outcome, refuse_all_failed, results_of, run_all, run_one, run_together
 from flows.runners.step_runs import Done, TallyStore, observed
 from flows.runners.task_runner import Workers, make_runner
 from infra.errors import TransientError
@@ -35,7 +35,7 @@ from tasks import (
     write_report,
 )
 
-__all__ = ["Call", "Done", "Outcome", "TallyStore", "Workers", "make_runner", "refuse_all_failed", "results_of", "run_all", "run_one"]
+__all__ = ["Call", "Done", "Outcome", "TallyStore", "Workers", "make_runner", "refuse_all_failed", "results_of", "run_all", "run_one", "run_together"]
 
 RETRY_DELAYS_S = [1.0, 5.0]
 

@@ -61,12 +61,17 @@ class Run(Generic[RequestT]):
 
     def each(self, step: Task, calls: list[Call]) -> list[Outcome]:
         """Run a step for every call; errors of ours are left in the outcomes. An input replaced before it ends the run here, not a stage later."""
+        return self.side_by_side((step, calls))[0]
+
+    def side_by_side(self, *batches: tuple[Task, list[Call]]) -> list[list[Outcome]]:
+        """As each(), for steps that need nothing of each other."""
         self.check()
         self.sources.check_files()
-        outcomes = steps.run_all(self.runner, step, calls, self.check)
-        self.ledger.add(step.name, outcomes)
-        self.board.finish(step.name)
-        return outcomes
+        found = steps.run_together(self.runner, batches, self.check)
+        for (step, _), outcomes in zip(batches, found, strict=True):
+            self.ledger.add(step.name, outcomes)
+            self.board.finish(step.name)
+        return found
 
     def all_of(self, step: Task, calls: list[Call]) -> list[Any]:
         """Run a step for every call and give the results; raises the first error."""

@@ -1,7 +1,8 @@
 """Runs a step for many calls: as many at a time as there are workers, errors left in their outcomes, dead workers made good."""
 
+import itertools
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -31,6 +32,14 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A call, and the step that it is a call of."""
+
+    step: Task
+    call: Call
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A call's end: done, or the error that is left after retries."""
 
@@ -44,29 +53,50 @@ class Outcome:
         return self.done.result
 
 
+Batch = tuple[Task, Sequence[Call]]  # a step, and all its calls
+
+
 def run_all(workers: Workers, step: Task, calls: Sequence[Call], check: Callable[[], None] = lambda: None) -> list[Outcome]:
     """Run a step for every call; outcomes in the order of the calls. check: called after each; what it raises ends the run.
 
     Calls whose worker process dies are run again, one at a time: the one that kills its worker again has failed, the others were only beside it.
     Raises InputError at once (the rest is cancelled with the runner). Every other error is left in its outcome.
     """
-    progress.tell(progress.StageBegan(step.name, len(calls), sum(call.num_units for call in calls)))
+    return run_together(workers, [(step, calls)], check)[0]
+
+
+def run_together(workers: Workers, batches: Sequence[Batch], check: Callable[[], None] = lambda: None) -> list[list[Outcome]]:
+    """As run_all(), for steps that need nothing of each other: workers that have no call of the first left to begin take the next one's."""
+    for step, calls in batches:
+        progress.tell(progress.StageBegan(step.name, len(calls), sum(call.num_units for call in calls)))
+        if not calls:
+            progress.tell(progress.StageEnded(step.name))
+    jobs = [Job(step, call) for step, calls in batches for call in calls]
     outcomes: dict[int, Outcome] = {}
-    waiting = deque(range(len(calls)))
+    num_left = Counter(job.step.name for job in jobs)
+
+    def settle(index: int, value: Any) -> None:
+        name = jobs[index].step.name
+        outcomes[index] = _settled(jobs[index], value)
+        num_left[name] -= 1
+        if not num_left[name]:
+            progress.tell(progress.StageEnded(name))
+
+    waiting = deque(range(len(jobs)))
     while waiting:
         lost = []
-        for index, value in _until_a_worker_dies(workers, step, calls, waiting):
+        for index, value in _until_a_worker_dies(workers, jobs, waiting):
             if is_worker_death(value):
                 lost.append(index)
             else:
-                outcomes[index] = _settled(step, calls[index], value)
+                settle(index, value)
             check()
         if lost:
             workers.mend()
         for index in sorted(lost):
-            outcomes[index] = _settled(step, calls[index], _again_alone(workers, step, calls[index]))
-    progress.tell(progress.StageEnded(step.name))
-    return [outcomes[index] for index in range(len(calls))]
+            settle(index, _again_alone(workers, jobs[index]))
+    ended = iter(outcomes[index] for index in range(len(jobs)))
+    return [list(itertools.islice(ended, len(calls))) for _, calls in batches]
 
 
 def run_one(workers: Workers, step: Task, call: Call) -> Any:
@@ -89,7 +119,7 @@ def refuse_all_failed(stage: str, num_calls: int, errors: Sequence[Exception]) -
         raise OurTroubleError(f"All {num_calls} shots failed at {stage}, so the trouble is not in them. The first: {errors[0]}") from errors[0]
 
 
-def _until_a_worker_dies(workers: Workers, step: Task, calls: Sequence[Call], waiting: deque[int]) -> Iterator[tuple[int, Any]]:
+def _until_a_worker_dies(workers: Workers, jobs: Sequence[Job], waiting: deque[int]) -> Iterator[tuple[int, Any]]:
     """(index, result or error) as they end. Once a worker has died nothing more is taken from `waiting`; what is under way is waited for."""
     under_way: dict[PrefectFuture, int] = {}
     ended: SimpleQueue[PrefectFuture] = SimpleQueue()
@@ -97,7 +127,7 @@ def _until_a_worker_dies(workers: Workers, step: Task, calls: Sequence[Call], wa
     while under_way or (waiting and not has_died):
         while waiting and not has_died and len(under_way) < workers.num_at_once:
             index = waiting.popleft()
-            future = workers.submit(step, calls[index].arguments)
+            future = workers.submit(jobs[index].step, jobs[index].call.arguments)
             under_way[future] = index
             future.add_done_callback(ended.put)
         future = ended.get()
@@ -106,10 +136,11 @@ def _until_a_worker_dies(workers: Workers, step: Task, calls: Sequence[Call], wa
         yield under_way.pop(future), value
 
 
-def _again_alone(workers: Workers, step: Task, call: Call) -> Any:
-    logger.warning("a worker process died during %s %s; it is run again by itself", step.name, call.about)
-    progress.tell(progress.Said(f"a worker process died during {step.name} {call.about}; another one does it again", is_warning=True))
-    value = _value_of(workers.submit(step, call.arguments))
+def _again_alone(workers: Workers, job: Job) -> Any:
+    named = f"{job.step.name} {job.call.about}"
+    logger.warning("a worker process died during %s; it is run again by itself", named)
+    progress.tell(progress.Said(f"a worker process died during {named}; another one does it again", is_warning=True))
+    value = _value_of(workers.submit(job.step, job.call.arguments))
     if not is_worker_death(value):
         return value
     workers.mend()
@@ -124,11 +155,11 @@ def _value_of(future: PrefectFuture) -> Any:
         return error
 
 
-def _settled(step: Task, call: Call, value: Any) -> Outcome:
-    outcome = _outcome(call, value)
+def _settled(job: Job, value: Any) -> Outcome:
+    outcome = _outcome(job.call, value)
     seconds = outcome.done.seconds if outcome.done else 0.0
     was_reused = outcome.done is not None and outcome.done.was_reused
-    progress.tell(progress.Ended(step.name, call.about, call.num_units, seconds, was_reused, str(outcome.error) if outcome.error else ""))
+    progress.tell(progress.Ended(job.step.name, job.call.about, job.call.num_units, seconds, was_reused, str(outcome.error) if outcome.error else ""))
     return outcome
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +21,9 @@ class EpisodeListener:
     def __init__(self, board: SeasonBoard, job: Job, outer: Listener | None, stop: threading.Event) -> None:
         self._board, self._job, self._outer, self._stop = board, job, outer, stop
         self._thread = threading.get_ident()
-        self._behind = 0.0  # percent that stages over have brought
-        self._num_calls, self._num_ended = 1, 0
+        self._behind = self._shown = 0.0  # percent that stages over have brought, and that was told
+        self._num_calls: dict[str, int] = {}  # of each stage that has begun: some go on side by side
+        self._num_ended: Counter[str] = Counter()
 
     def hear(self, event: Event) -> None:
         """Raises KeyboardInterrupt in the episode's own thread once the season is stopped; steps under way are not disturbed."""
@@ -30,18 +32,20 @@ class EpisodeListener:
         if isinstance(event, Said) and self._outer is not None:
             self._outer.hear(Said(f"{self._job.episode_id}: {event.text}", event.is_warning))
         elif isinstance(event, StageBegan):
-            self._num_calls, self._num_ended = max(1, event.num_calls), 0
+            self._num_calls[event.stage] = event.num_calls
+            self._num_ended[event.stage] = 0
         elif isinstance(event, Ended | StageEnded):
             if isinstance(event, Ended):
-                self._num_ended += 1
+                self._num_ended[event.stage] += 1
             ahead = PERCENT_AFTER.get(event.stage)
             if ahead is None:
                 return
-            share = 1.0 if isinstance(event, StageEnded) else min(1.0, self._num_ended / self._num_calls)
+            share = 1.0 if isinstance(event, StageEnded) else min(1.0, self._num_ended[event.stage] / max(1, self._num_calls.get(event.stage, 1)))
             percent = self._behind + share * max(0.0, ahead - self._behind)
             if isinstance(event, StageEnded):
                 self._behind = max(self._behind, percent)
-            self._board.advance(self._job, percent / 100)
+            self._shown = max(self._shown, percent)
+            self._board.advance(self._job, self._shown / 100)
 
 
 class Here:

@@ -222,14 +222,14 @@ def test_a_film_that_changes_while_it_is_dubbed_is_not_published(small, tmp_path
 
     film = tmp_path / "film.mp4"
     shutil.copy(small.film, film)
-    assemble = module.assemble
+    finish = module.finish
 
-    def assemble_and_replace(*args):
-        made = assemble(*args)
+    def finish_and_replace(*args):
+        made = finish(*args)
         film.write_bytes(film.read_bytes() + b"\0")
         return made
 
-    monkeypatch.setattr(module, "assemble", assemble_and_replace)
+    monkeypatch.setattr(module, "finish", finish_and_replace)
     with pytest.raises(InputError, match="was changed or removed while it was being dubbed"):
         module.dub_episode(request_for(small, tmp_path / "out", film=str(film)))
     assert not (tmp_path / "out").exists()
