@@ -124,7 +124,7 @@ def _paths(reader: Frames, film: Shape, shot: Shot, times_s: np.ndarray, detecto
     close_detector = detector.at_width(close_size[0])
 
     def misses_faces(frame: av.VideoFrame, faces: list[Face]) -> bool:
-        return len(close_detector.detect([_picture(frame, film.rotation_degrees, close_size)])[0]) > len(faces)
+        return close_detector.count(_picture(frame, film.rotation_degrees, close_size)) > len(faces)
 
     sees_all = close_size == size or detector.smallest_face_px(film.width) <= SMALLEST_FACE_PX
     tracker = _followed(reader, film.rotation_degrees, shot, times_s, detector, size, _misses_none if sees_all else misses_faces)

@@ -46,8 +46,12 @@ class BackEnd(Protocol):
 
     def find(self, pictures: Sequence[Picture]) -> list[RawFaces]: ...
 
+    def count(self, picture: Picture) -> int:
+        """How many faces find() would find."""
+        return len(self.find([picture])[0].boxes)
 
-class DlibBackEnd:
+
+class DlibBackEnd(BackEnd):
     """dlib's frontal face detector (HOG and SVM, inside the package). Finds faces from 80 px height, upright and frontal.
 
     Its boxes lie on a coarse grid (sizes in steps of 1.2), so each face is looked at again at sizes and places
@@ -73,6 +77,9 @@ class DlibBackEnd:
 
     def find(self, pictures: Sequence[Picture]) -> list[RawFaces]:
         return [self._find_in(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)) for picture in pictures]
+
+    def count(self, picture: Picture) -> int:
+        return len(self._run(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), self._threshold)[0])  # where they are exactly is not asked
 
     def _find_in(self, grey: np.ndarray) -> RawFaces:
         boxes, scores = self._run(grey, self._threshold)
@@ -117,7 +124,7 @@ def _cut_replicated(grey: np.ndarray, x0: int, y0: int, side: int) -> np.ndarray
     return grey[np.ix_(rows, columns)]
 
 
-class YunetBackEnd:
+class YunetBackEnd(BackEnd):
     """YuNet through OpenCV. Gives landmarks; finds faces from about 10 px, also turned."""
 
     name = "yunet"
@@ -163,7 +170,7 @@ class YunetBackEnd:
         return self._of_thread.detector
 
 
-class RetinaFaceBackEnd:
+class RetinaFaceBackEnd(BackEnd):
     """A RetinaFace network as a detector's back end; pictures of one size go through it together."""
 
     name = "retinaface"

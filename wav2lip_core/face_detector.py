@@ -54,6 +54,10 @@ class FaceDetector(Protocol):
         """Faces of each picture, best first. Pictures: uint8 H×W×3 BGR or H×W grey."""
         ...
 
+    def count(self, image: Picture) -> int:
+        """How many faces detect() would find, where they lie being of no interest: with dlib in half the time."""
+        ...
+
     def at_width(self, width_px: int) -> "FaceDetector":
         """The same detector, looking at pictures scaled to another width."""
         ...
@@ -81,11 +85,17 @@ class ScaledDetector:
         return self.back_end.smallest_face_px / min(self.width_px / image_width_px, LARGEST_UPSCALE)
 
     def detect(self, images: Sequence[Picture]) -> list[list[Face]]:
-        scales = [min(self.width_px / image.shape[1], LARGEST_UPSCALE) for image in images]
-        pictures = [_scaled(_colour(image), scale) for image, scale in zip(images, scales, strict=True)]
-        large = [i for i, picture in enumerate(pictures) if min(picture.shape[:2]) >= SMALLEST_SIDE_PX]
+        pictures = [self._looked_at(image) for image in images]
+        large = [i for i, picture in enumerate(pictures) if _is_large(picture)]
         found = dict(zip(large, self.back_end.find([pictures[i] for i in large]), strict=True))
         return [_to_faces(found.get(i, RawFaces.none()), pictures[i], image) for i, image in enumerate(images)]
+
+    def count(self, image: Picture) -> int:
+        picture = self._looked_at(image)
+        return self.back_end.count(picture) if _is_large(picture) else 0
+
+    def _looked_at(self, image: Picture) -> Picture:
+        return _scaled(_colour(image), min(self.width_px / image.shape[1], LARGEST_UPSCALE))
 
 
 def open_detector(name: str, weights: str | Path | None = None, *, width_px: int = DETECTION_WIDTH_PX) -> FaceDetector:
@@ -100,6 +110,10 @@ def open_detector(name: str, weights: str | Path | None = None, *, width_px: int
     if not path.is_file():
         raise FaceDetectorError(f"weights of face detector {name!r} not found: {path}")
     return ScaledDetector(YunetBackEnd(path) if name == "yunet" else RetinaFaceBackEnd(path), width_px)
+
+
+def _is_large(picture: Picture) -> bool:
+    return min(picture.shape[:2]) >= SMALLEST_SIDE_PX
 
 
 def _colour(image: Picture) -> Picture:

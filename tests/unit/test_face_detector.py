@@ -144,6 +144,7 @@ def test_tiny_flat_and_odd_pictures_hold_no_faces_and_do_no_harm(name: str, dete
     pictures = [np.full((*size, 3), 127, np.uint8) for size in sizes]
     assert detectors[name].detect(pictures) == [[] for _ in sizes]
     assert detectors[name].detect([]) == []
+    assert [detectors[name].count(picture) for picture in pictures] == [0 for _ in sizes]
 
 
 def test_a_face_reaching_over_the_edge_keeps_its_box_outside_the_picture(portrait: np.ndarray, dlib_detector: FaceDetector) -> None:
@@ -173,6 +174,7 @@ def test_pictures_of_mixed_sizes_may_come_together(name: str, portrait: np.ndarr
     pictures = [portrait, np.zeros((40, 60, 3), np.uint8), cv2.resize(portrait, (300, 300)), portrait[:, 100:400]]
     together = detectors[name].detect(pictures)
     assert [len(faces) for faces in together] == [1, 0, 1, 1]
+    assert [detectors[name].count(picture) for picture in pictures] == [1, 0, 1, 1]
     for faces, picture in zip(together, pictures, strict=True):
         alone = detectors[name].detect([picture])[0]
         np.testing.assert_allclose([face.box for face in faces], [face.box for face in alone], atol=0.05)
