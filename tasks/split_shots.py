@@ -75,11 +75,14 @@ class CutFinder:
     def __init__(self) -> None:
         self._changes = FrameChanges()
         # PySceneDetect's defaults, for cuts that stand out from two frames on either side.
-        self._near = _Bench(AdaptiveDetector(3.0, min_scene_len=0, window_width=2, min_content_val=15.0), first_number=-NUM_MIRRORED)
+        leader = AdaptiveDetector(3.0, min_scene_len=0, window_width=2, min_content_val=15.0)
+        self._near = _Bench(leader, first_number=-NUM_MIRRORED)
         # For cuts between like pictures, as two takes of one speaker: weak, but alone in a calm stretch.
-        weak = AdaptiveDetector(adaptive_threshold=4.5, min_content_val=4.5, window_width=WIDE_WINDOW, min_scene_len=0)
+        weak = _FollowingAdaptive(adaptive_threshold=4.5, min_content_val=4.5, window_width=WIDE_WINDOW, min_scene_len=0)
         self._wide = _Bench(weak, first_number=-NUM_MIRRORED)
-        self._content = _Bench(ContentDetector(threshold=27.0, min_scene_len=0))
+        content = _FollowingContent(threshold=27.0, min_scene_len=0)
+        self._content = _Bench(content)
+        weak.leader = content.leader = leader
         self._fades = _Bench(
             ThresholdDetector(threshold=BLACK_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES),
             ThresholdDetector(threshold=WHITE_LEVEL, min_scene_len=MIN_FADE_SHOT_FRAMES, method=ThresholdDetector.Method.CEILING),
@@ -147,6 +150,23 @@ class CutFinder:
         hard_cuts = _without_blends(changes, _without_flashes(changes, hard_cuts))
         fades = {n for n in self._fades.cuts if first <= n < end or end == len(changes)}
         return sorted({*hard_cuts, *(n for n in fades if _is_fade(changes, n, hard_cuts))})
+
+
+class _Following:
+    """Mixed into PySceneDetect's detectors of change: it takes over what another of them, shown each picture just before, has measured of it."""
+
+    leader: ContentDetector
+
+    def _calculate_frame_score(self, *_: object) -> float:
+        return self.leader._frame_score or 0.0
+
+
+class _FollowingAdaptive(_Following, AdaptiveDetector):
+    """PySceneDetect's AdaptiveDetector with a leader."""
+
+
+class _FollowingContent(_Following, ContentDetector):
+    """PySceneDetect's ContentDetector with a leader."""
 
 
 class _Bench:

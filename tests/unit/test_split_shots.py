@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from infra.artifacts import ArtifactStore
 from infra.video import FrameReader
+from tasks import split_shots as split
 from tasks.inspect_film import inspect_film
 from tasks.split_shots import CutFinder, find_cuts, shots_between, split_shots
 from tests import media
@@ -72,6 +74,24 @@ def test_any_cutting_rhythm_gives_shots_that_add_up(lengths, seed):
     assert cuts == sorted(set(cuts))
     assert sum(shot.num_frames for shot in shots_between(cuts, len(pictures))) == len(pictures)
     assert set(cuts) <= set(itertools.accumulate(lengths)), "a cut where the film does not cut"
+
+
+def test_detectors_that_share_a_measure_find_what_each_finds_alone(monkeypatch):
+    rng = np.random.default_rng(4)
+    colours = rng.integers(30, 220, (40, 3)).repeat(rng.integers(3, 12, 40), axis=0)
+    pictures = [np.clip(colour + rng.normal(0, 2, (36, 64, 3)), 0, 255).astype(np.uint8) for colour in colours]
+    shared = CutFinder()
+    monkeypatch.setattr(split, "_FollowingAdaptive", type("Alone", (AdaptiveDetector,), {}))
+    monkeypatch.setattr(split, "_FollowingContent", type("Alone", (ContentDetector,), {}))
+    alone = CutFinder()
+    for picture in pictures:
+        shared.add(picture)
+        alone.add(picture)
+    assert shared.finish() == alone.finish()
+    for name in ("_near", "_wide", "_content"):
+        cuts = [{cut for cut in getattr(finder, name).cuts if cut > 0} for finder in (shared, alone)]
+        assert cuts[0] == cuts[1]
+        assert len(cuts[0]) > 5
 
 
 def test_an_empty_film_has_no_cuts():
