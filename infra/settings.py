@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -169,9 +170,14 @@ def numpy_environment() -> dict[str, str]:
 
 
 def apply_environment(**more: str) -> None:
-    """Set what prefect_environment() and numpy_environment() say, and more, where the user did not. To be called before either is imported."""
+    """Set what prefect_environment() and numpy_environment() say, and more, where the user did not. To be called before Prefect is imported."""
+    is_numpy_ours = not numpy_environment().keys() & os.environ.keys()
     for name, value in (prefect_environment() | numpy_environment() | more).items():
         os.environ.setdefault(name, value)
+    if is_numpy_ours and "numpy" in sys.modules:  # it has read its variables already
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1, user_api="blas")
 
 
 def ask_for_large_pages() -> bool:

@@ -309,15 +309,19 @@ sys.argv = ["dub", "episode"]
 cli.app = lambda: None
 cli.main()
 import flows.commands.run_command
+"""
+LOAD_A_FLOW_AFTER_NUMPY = "import numpy"
+TELL_THREADS = """
 import flows.dub_episode
 from threadpoolctl import threadpool_info
 print(*sorted({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}))
 """
 
 
-def test_numpys_linear_algebra_waits_with_no_second_thread_in_a_long_command():
+@pytest.mark.parametrize("beginning", [LOAD_A_LONG_COMMAND, LOAD_A_FLOW_AFTER_NUMPY])
+def test_numpys_linear_algebra_waits_with_no_second_thread(beginning):
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {"GLIBC_TUNABLES": ""}
-    done = subprocess.run([sys.executable, "-c", LOAD_A_LONG_COMMAND], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", beginning + TELL_THREADS], env=environment, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["1"]
 
 
