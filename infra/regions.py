@@ -1,4 +1,4 @@
-"""Looks at a part of a picture only: what is cut from it or pasted into it costs no more than its own pixels."""
+"""Looks at a part of a picture only: what is cut from it costs no more than its own pixels."""
 
 import threading
 

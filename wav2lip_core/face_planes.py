@@ -183,7 +183,7 @@ def _mask(plane: Plane, place: _Place, num_rows: int, num_columns: int) -> np.nd
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=12)  # of a 4K close-up one takes 4 MB
 def _sample_mask(box: tuple[int, int], part: tuple[int, int, int, int], down: tuple[int, int, int], across: tuple[int, int, int]) -> np.ndarray:
     """box: (width, height); part: its rows and columns (top, bottom, left, right) that may change; for each axis: how many pixels of the first sample
     lie before the part, how many samples, how many pixels to a sample."""

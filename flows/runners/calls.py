@@ -67,13 +67,23 @@ def run_all(workers: Workers, step: Task, calls: Sequence[Call], check: Callable
 
 def run_together(workers: Workers, batches: Sequence[Batch], check: Callable[[], None] = lambda: None) -> list[list[Outcome]]:
     """As run_all(), for steps that need nothing of each other: workers that have no call of the first left to begin take the next one's."""
-    for step, calls in batches:
-        progress.tell(progress.StageBegan(step.name, len(calls), sum(call.num_units for call in calls)))
-        if not calls:
-            progress.tell(progress.StageEnded(step.name))
     jobs = [Job(step, call) for step, calls in batches for call in calls]
+    to_begin = {step.name: progress.StageBegan(step.name, len(calls), sum(call.num_units for call in calls)) for step, calls in batches}
+    for step, calls in batches:
+        if not calls:
+            progress.tell(to_begin.pop(step.name))
+            progress.tell(progress.StageEnded(step.name))
     outcomes: dict[int, Outcome] = {}
     num_left = Counter(job.step.name for job in jobs)
+
+    def begins(index: int, num_under_way: int) -> bool:
+        """Whether a call may be handed over now. A step's first waits for a worker that is idle: until then it would only be said to have begun."""
+        name = jobs[index].step.name
+        if num_under_way >= (workers.num_workers if name in to_begin else workers.num_at_once):
+            return False
+        if name in to_begin:
+            progress.tell(to_begin.pop(name))
+        return True
 
     def settle(index: int, value: Any) -> None:
         name = jobs[index].step.name
@@ -85,7 +95,7 @@ def run_together(workers: Workers, batches: Sequence[Batch], check: Callable[[],
     waiting = deque(range(len(jobs)))
     while waiting:
         lost = []
-        for index, value in _until_a_worker_dies(workers, jobs, waiting):
+        for index, value in _until_a_worker_dies(workers, jobs, waiting, begins):
             if is_worker_death(value):
                 lost.append(index)
             else:
@@ -119,13 +129,13 @@ def refuse_all_failed(stage: str, num_calls: int, errors: Sequence[Exception]) -
         raise OurTroubleError(f"All {num_calls} shots failed at {stage}, so the trouble is not in them. The first: {errors[0]}") from errors[0]
 
 
-def _until_a_worker_dies(workers: Workers, jobs: Sequence[Job], waiting: deque[int]) -> Iterator[tuple[int, Any]]:
+def _until_a_worker_dies(workers: Workers, jobs: Sequence[Job], waiting: deque[int], begins: Callable[[int, int], bool]) -> Iterator[tuple[int, Any]]:
     """(index, result or error) as they end. Once a worker has died nothing more is taken from `waiting`; what is under way is waited for."""
     under_way: dict[PrefectFuture, int] = {}
     ended: SimpleQueue[PrefectFuture] = SimpleQueue()
     has_died = False
     while under_way or (waiting and not has_died):
-        while waiting and not has_died and len(under_way) < workers.num_at_once:
+        while waiting and not has_died and begins(waiting[0], len(under_way)):
             index = waiting.popleft()
             future = workers.submit(jobs[index].step, jobs[index].call.arguments)
             under_way[future] = index

@@ -24,6 +24,7 @@ class Workers(AbstractContextManager):
     """The task runner of one run. Within, networks called in this process use `num_threads`, too: sums come out alike under every runner."""
 
     def __init__(self, open_runner: Callable[[], TaskRunner[Any]], num_workers: int, num_threads: int) -> None:
+        self.num_workers = num_workers
         self.num_at_once = 2 * num_workers  # calls with the runner at a time: one under way and one ready for each worker
         self._open_runner = open_runner
         self._num_threads = num_threads

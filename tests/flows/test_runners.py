@@ -80,3 +80,21 @@ def test_a_call_that_kills_its_worker_is_tried_again_alone_and_costs_no_other(pr
         assert len(list(tmp_path.glob("always-*"))) <= 2
         again = run_all(workers, step, [Call({"notes": tmp_path, "name": "later", "num_deaths": 0})])  # the next stage has workers
         assert again[0].result == "later"
+
+
+def test_a_step_beside_another_begins_when_that_one_has_no_call_left_to_begin(prefect_api, tmp_path):
+    from flows.episode.steps import Call, as_task, make_runner, run_together
+    from flows.run import progress
+
+    class Notes(list):
+        def hear(self, event):
+            if isinstance(event, progress.StageBegan | progress.Ended | progress.StageEnded):
+                self.append((type(event).__name__, event.stage))
+
+    first, second, empty = (as_task(die, name, name + " {name}") for name in ("first", "second", "empty"))
+    calls = {word: [Call({"notes": tmp_path, "name": f"{word}{i}", "num_deaths": 0}) for i in range(2)] for word in ("a", "b")}
+    with progress.listening(notes := Notes()), make_runner("threads", 1) as workers:
+        found = run_together(workers, [(first, calls["a"]), (empty, []), (second, calls["b"])])
+    assert [[outcome.result for outcome in outcomes] for outcomes in found] == [["a0", "a1"], [], ["b0", "b1"]]
+    stage = ["StageBegan", "Ended", "Ended", "StageEnded"]
+    assert notes == [("StageBegan", "empty"), ("StageEnded", "empty"), *((what, name) for name in ("first", "second") for what in stage)]
