@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run import progress
+from flows.run import progress, source_watch
 from flows.run.source_watch import SourceWatch
 from flows.runners.step_runs import TallyStore
 from infra.artifacts import Artifact, ArtifactStore
@@ -80,13 +80,14 @@ class SomeFilm:
         self.path, self.state, self.sha256 = str(path), state_of(path), sha256_of_file(path)
 
 
-def test_a_file_replaced_just_after_a_look_is_noticed_where_the_next_stage_begins(tmp_path):
+def test_a_file_replaced_just_after_a_look_is_noticed_where_the_next_stage_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_watch, "LOOK_S", 3600.0)
     film = tmp_path / "film"
     film.write_bytes(b"right")
     watch = SourceWatch(files={str(film): (sha256_of_file(film), state_of(film))})
     watch.check()
     film.write_bytes(b"wrong")
-    watch.check()  # looked less than a second ago: after a call, that is soon enough
+    watch.check()  # it has just looked: after a call, that is soon enough
     with pytest.raises(InputError, match="was changed or removed"):
         watch.check_files()
 

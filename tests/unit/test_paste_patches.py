@@ -14,7 +14,7 @@ from tests.film_clips import FORMATS, make_picture, noisy_frame, planes_of, same
 from wav2lip_core import face_crop, face_planes
 from wav2lip_core.face_planes import Colours, Plane
 
-WIDTH, HEIGHT = 240, 192
+WIDTH, HEIGHT = 256, 192  # rows of whole vectors: swscale, which makes the frames, reads beyond others
 BOX = np.array([50.4, 20.7, 180.2, 172.0], np.float32)
 
 
