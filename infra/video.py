@@ -110,11 +110,12 @@ def _decode(container: InputContainer, stream: VideoStream, path: str) -> Iterat
         decoded_frames.add(path, num_decoded)
 
 
-def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = None) -> np.ndarray:
+def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = None, roughly: bool = False) -> np.ndarray:
     """The picture as a viewer sees it: uint8 (H, W, 3), BGR 0..255, C-contiguous, turned clockwise by rotation_degrees.
 
     The frame's own colour matrix and range are used; untagged pictures count as BT.709 from 720 lines on, else as BT.601. Where `width` is given,
     the picture is scaled to that upright width (height in proportion, at least 1). Pixels are counted as square.
+    roughly: with colours at half the width, in little more than half the time.
     """
     quarter_turns = rotation_degrees // 90 % 4
     coded_width, coded_height = frame.width, frame.height
@@ -123,14 +124,15 @@ def upright_bgr(frame: VideoFrame, rotation_degrees: int, width: int | None = No
         height = max(1, round(upright_height * width / upright_width))
         coded_width, coded_height = (height, width) if quarter_turns % 2 else (width, height)
     shrinks = coded_width < frame.width
-    picture = _reformatter("upright" if width is None else "scaled").reformat(
+    exactly = int(Interpolation.ACCURATE_RND if roughly else Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+    picture = _reformatter("rough" if roughly else "upright" if width is None else "scaled").reformat(
         frame,
         width=coded_width,
         height=coded_height,
         format="bgr24",
         src_colorspace=color_matrix(frame),
         src_color_range=ColorRange.JPEG if frame.format.name.startswith("yuvj") else None,
-        interpolation=int(Interpolation.AREA if shrinks else Interpolation.BICUBIC) | int(Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT),
+        interpolation=int(Interpolation.AREA if shrinks else Interpolation.BICUBIC) | exactly,
         threads=1,
     )
     return np.ascontiguousarray(np.rot90(picture.to_ndarray(), -quarter_turns))

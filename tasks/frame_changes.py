@@ -32,7 +32,7 @@ class FrameChanges:
         thumbnail = cv2.resize(image_bgr, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
         past = [*self._thumbnails][::-1]
         self._level.append(float(thumbnail.mean()))
-        self._deviation.append(float(thumbnail.std(axis=(0, 1)).max()))
+        self._deviation.append(float(cv2.meanStdDev(thumbnail)[1].max()))
         for back, steps in enumerate(self._step):
             steps.append(_mean_difference(thumbnail, past[back]) if back < len(past) else 0.0)
         self._likeness.append(_likeness(past[0], thumbnail) if past else 1.0)
@@ -107,7 +107,7 @@ def _likeness(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).mean())
+    return cv2.norm(a, b, cv2.NORM_L1) / a.size
 
 
 def _relit_residue(before: np.ndarray, after: np.ndarray) -> float:

@@ -4,6 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from scenedetect import FrameTimecode
@@ -15,7 +16,7 @@ from infra.video import FrameReader, upright_bgr
 from tasks.frame_changes import BLACK_LEVEL, LOOK_BACK, WHITE_LEVEL, FrameChanges
 from tasks.types import Film, Shot, ShotList
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 PICTURE_WIDTH = 256  # px: PySceneDetect's own working size
 MIN_FADE_SHOT_FRAMES = 15
 MIN_PALETTE_STEP = 0.3  # a whip pan changes every pixel but few colours (measured: pans 0.05 to 0.28, cuts as strong 0.30 to 0.99)
@@ -42,7 +43,7 @@ def keep_shots(store: ArtifactStore, film: Film, find: Callable[[], list[int]]) 
 
 def cut_picture(frame: VideoFrame, width: int, rotation_degrees: int) -> np.ndarray:
     """A frame as find_cuts wants it: uint8 (H, W, 3) BGR. width: of the upright film."""
-    return upright_bgr(frame, rotation_degrees, min(PICTURE_WIDTH, width))
+    return upright_bgr(frame, rotation_degrees, min(PICTURE_WIDTH, width), roughly=True)
 
 
 def shots_between(cuts: list[int], num_frames: int) -> tuple[Shot, ...]:
@@ -75,7 +76,7 @@ class CutFinder:
     def __init__(self) -> None:
         self._changes = FrameChanges()
         # PySceneDetect's defaults, for cuts that stand out from two frames on either side.
-        leader = AdaptiveDetector(3.0, min_scene_len=0, window_width=2, min_content_val=15.0)
+        leader = _Leading(3.0, min_scene_len=0, window_width=2, min_content_val=15.0)
         self._near = _Bench(leader, first_number=-NUM_MIRRORED)
         # For cuts between like pictures, as two takes of one speaker: weak, but alone in a calm stretch.
         weak = _FollowingAdaptive(adaptive_threshold=4.5, min_content_val=4.5, window_width=WIDE_WINDOW, min_scene_len=0)
@@ -137,8 +138,9 @@ class CutFinder:
 
     def _show(self, image: np.ndarray) -> None:
         self._tail.append(image)
-        for bench in (self._near, self._wide, self._content, self._fades):
+        for bench in (self._near, self._wide, self._content):
             bench.add(image)
+        self._fades.add(np.array([sum(cv2.sumElems(image)) / image.size]))  # their mean is all that fades are told from
         self._changes.add(image)
 
     def _cuts(self, first: int, end: int) -> list[int]:
@@ -152,8 +154,19 @@ class CutFinder:
         return sorted({*hard_cuts, *(n for n in fades if _is_fade(changes, n, hard_cuts))})
 
 
+class _Leading(AdaptiveDetector):
+    """PySceneDetect's AdaptiveDetector: its measure of change, weighing hue, saturation and brightness alike, is summed by OpenCV here."""
+
+    _last: np.ndarray | None = None
+
+    def _calculate_frame_score(self, _timecode: FrameTimecode, frame_img: np.ndarray) -> float:
+        hsv, last = cv2.cvtColor(frame_img, cv2.COLOR_BGR2HSV), self._last
+        self._last = hsv
+        return 0.0 if last is None else cv2.norm(hsv, last, cv2.NORM_L1) / hsv.size
+
+
 class _Following:
-    """Mixed into PySceneDetect's detectors of change: it takes over what another of them, shown each picture just before, has measured of it."""
+    """Mixed into PySceneDetect's detectors of change: it takes over what the leader, shown each picture just before, has measured of it."""
 
     leader: ContentDetector
 

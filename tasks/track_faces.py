@@ -1,44 +1,23 @@
 """Who is seen in a shot, and where in every frame: detected as often as motion asks, followed in between, smoothed, and cropped."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
-import av
-import cv2
 import numpy as np
 
 from infra.artifacts import Artifact, ArtifactStore
 from infra.errors import InputError
-from infra.video import FrameReader, upright_bgr
+from infra.video import FrameReader
+from tasks.face_looks import SMALLEST_FACE_PX, Shape, face_paths
 from tasks.face_stills import StillCutter
 from tasks.track_crops import Frames, cut_crops
 from tasks.types import FaceTrack, Film, Shot, ShotFaces
-from wav2lip_core.face_detector import DETECTION_WIDTH_PX, Face, FaceDetector, FaceDetectorError, open_detector
-from wav2lip_core.face_path import FacePath, smooth_path
-from wav2lip_core.face_tracker import FaceTracker, Trail
+from wav2lip_core.face_detector import FaceDetector, FaceDetectorError, open_detector
+from wav2lip_core.face_path import FacePath
 
-VERSION = 4
-LOOK_EVERY_S = 0.2
-CALM_LOOK_EVERY_S = 0.6  # where no face moves and nothing changes
-CALM_CHANGE = 20.0  # grey levels since the last look, of the thumbnail's pixel that changed most: somebody new changes a dozen of them by more
-FIRST_LOOKS = 3  # a shot's, whatever happens in it
-SHORTEST_LOOK_GAP_S = 0.08  # however restless the picture is
-RESTLESS_CHANGE = 12.0  # mean grey levels of a thumbnail since the last look, above which a detector looks again
-CLOSE_WIDTH_PX = 2 * DETECTION_WIDTH_PX
-CLOSE_LOOK_EVERY = 10  # looks between two close ones, which tell whether there are faces too small to be seen otherwise
-LONGEST_GAP_S = 2.0  # a face unseen for longer has left; if it comes back it is somebody new
-
-SEEN_SHARE = 0.2  # of a shot's looks, below which a face must have been seen often and well to count
-FEW_LOOKS = 5
-SURE_SCORES = {"dlib": 0.5, "yunet": 0.8, "retinaface": 0.95}
-
-SMALLEST_FACE_PX = 48  # of the canonical box's height
+VERSION = 5
 MOST_CROPPED_TRACKS = 50  # the largest faces
-
-MissesFaces = Callable[[av.VideoFrame, list[Face]], bool]
 
 
 def track_faces(store: ArtifactStore, film: Film, shot: Shot, detector_name: str, detector_weights: str | Path | None) -> ShotFaces:
@@ -87,22 +66,9 @@ def _opened(name: str, weights: str | None, _file_state: tuple[int, int] | None)
     return open_detector(name, weights)
 
 
-class Shape(Protocol):
-    """Upright size in pixels, their shape, and the clockwise turn that makes the coded picture upright."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def rotation_degrees(self) -> int: ...
-    @property
-    def sample_aspect_ratio(self) -> Fraction: ...
-
-
 def follow_faces(store: ArtifactStore, film: Shape, shot: Shot, times_s: np.ndarray, reader: Frames, detector: FaceDetector) -> ShotFaces:
     """The faces of one shot, from its frames. times_s: float64 (n,) of each, from the shot's first."""
-    paths = _paths(reader, film, shot, times_s, detector)
+    paths = face_paths(reader, film, shot, times_s, detector)
     reasons = [_unusable_reason(path) for path in paths]
     usable = [i for i, reason in enumerate(reasons) if reason is None]
     for i in sorted(usable, key=lambda i: -_height(paths[i]))[MOST_CROPPED_TRACKS:]:
@@ -113,96 +79,6 @@ def follow_faces(store: ArtifactStore, film: Shape, shot: Shot, times_s: np.ndar
     kept = {i: cutter.put(store) for i, cutter in stills.items()}
     tracks = [_record(store, shot, i, path, crops.get(i), kept.get(i), reasons[i]) for i, path in enumerate(paths)]
     return ShotFaces(shot_index=shot.index, num_faces=len(tracks), tracks=tuple(tracks))
-
-
-# First pass: where the faces are.
-
-
-def _paths(reader: Frames, film: Shape, shot: Shot, times_s: np.ndarray, detector: FaceDetector) -> list[FacePath]:
-    """The smooth path of every person, from left to right at first sight. Starts again, closer, when faces turn out to be too small."""
-    size, close_size = (_square_size(film, min(film.width, width)) for width in (DETECTION_WIDTH_PX, CLOSE_WIDTH_PX))
-    close_detector = detector.at_width(close_size[0])
-
-    def misses_faces(frame: av.VideoFrame, faces: list[Face]) -> bool:
-        return close_detector.count(_picture(frame, film.rotation_degrees, close_size)) > len(faces)
-
-    sees_all = close_size == size or detector.smallest_face_px(film.width) <= SMALLEST_FACE_PX
-    tracker = _followed(reader, film.rotation_degrees, shot, times_s, detector, size, _misses_none if sees_all else misses_faces)
-    if tracker is None:
-        size, tracker = close_size, _followed(reader, film.rotation_degrees, shot, times_s, close_detector, close_size, _misses_none)
-        assert tracker is not None
-    scale = film.width / size[0], film.height / size[1]
-    paths = [smooth_path(trail, tracker.looks, times_s, scale) for trail in _people(tracker, SURE_SCORES[detector.name])]
-    return sorted(paths, key=lambda path: (path.boxes[0, 0] + path.boxes[0, 2], path.first_frame))
-
-
-def _square_size(film: Shape, width: int) -> tuple[int, int]:
-    """Width and height of the upright picture with square pixels: a detector does not know squeezed faces."""
-    squeeze = float(film.sample_aspect_ratio if film.rotation_degrees % 180 == 0 else 1 / film.sample_aspect_ratio)
-    return width, max(1, round(film.height * width / (film.width * min(max(squeeze, 0.25), 4.0))))
-
-
-def _picture(frame: av.VideoFrame, rotation_degrees: int, size: tuple[int, int]) -> np.ndarray:
-    picture = upright_bgr(frame, rotation_degrees, size[0])
-    return picture if picture.shape[0] == size[1] else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
-def _misses_none(_frame: av.VideoFrame, _faces: list[Face]) -> bool:
-    return False
-
-
-def _followed(
-    reader: Frames,
-    rotation_degrees: int,
-    shot: Shot,
-    times_s: np.ndarray,
-    detector: FaceDetector,
-    size: tuple[int, int],
-    misses_faces: MissesFaces,
-) -> FaceTracker | None:
-    """Every face followed through the shot, in pictures of this size and with frames counted from the shot's first; None if faces are missed."""
-    tracker = FaceTracker()
-    half_frame_s = float(np.median(np.diff(times_s))) / 2 if len(times_s) > 1 else 0.0
-    looked_s, looked_at = -np.inf, np.zeros((1, 1), np.float32)
-    for n, frame in reader.frames(shot.first_frame, shot.end_frame):
-        i = n - shot.first_frame
-        picture = _picture(frame, rotation_degrees, size)
-        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        thumbnail = cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
-        tracker.follow(grey)
-        is_last = i == len(times_s) - 1
-        if not is_last and not _is_due(tracker, times_s[i] - looked_s + half_frame_s, np.abs(thumbnail - looked_at)):
-            continue
-        faces = detector.detect([picture])[0]
-        if (len(tracker.looks) % CLOSE_LOOK_EVERY == 0 or is_last) and misses_faces(frame, faces):
-            return None
-        tracker.see(i, faces)
-        tracker.end_unseen_since(int(np.searchsorted(times_s, times_s[i] - LONGEST_GAP_S)))
-        looked_s, looked_at = times_s[i], thumbnail
-    return tracker
-
-
-def _is_due(tracker: FaceTracker, waited_s: float, change: np.ndarray) -> bool:
-    """Whether a detector should look again. change: of each pixel of the thumbnail since it last did."""
-    if waited_s < LOOK_EVERY_S:
-        return waited_s >= SHORTEST_LOOK_GAP_S and (tracker.is_restless() or float(change.mean()) > RESTLESS_CHANGE)
-    is_calm = len(tracker.looks) >= FIRST_LOOKS and tracker.is_calm() and float(change.max()) < CALM_CHANGE
-    return waited_s >= CALM_LOOK_EVERY_S or not is_calm
-
-
-def _people(tracker: FaceTracker, sure_score: float) -> list[Trail]:
-    """The trails that are faces indeed: seen in a fair share of the shot's looks, or often and well."""
-
-    def is_real(trail: Trail) -> bool:
-        num_seen, num_looks = len(trail.sightings), len(tracker.looks)
-        if num_looks < FEW_LOOKS or num_seen >= SEEN_SHARE * num_looks:
-            return True
-        return num_seen >= FEW_LOOKS and float(np.mean([face.score for _, face in trail.sightings])) >= sure_score
-
-    return [trail for trail in tracker.trails() if is_real(trail)]
-
-
-# Second pass: the crops (see tasks.track_crops), and what can be done with each face.
 
 
 def _unusable_reason(path: FacePath) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,13 @@ from wav2lip_core.anchors import anchors, decode_boxes, decode_landmarks, nms
 from wav2lip_core.checkpoint import CheckpointError, sha256_of
 from wav2lip_core.retinaface import load_retinaface, prepare
 
-Picture = np.ndarray  # uint8 H×W×3 BGR
+Picture = np.ndarray  # uint8 H×W×3 BGR, or H×W grey where a back end sees no colours
+
+
+# dlib, where it looks at a known face again:
+_LEAST_SCORE = -0.5  # that an answer needs
+_FARTHEST = 0.2  # of the size of the box it is expected in, and
+_LARGEST_GROWTH = 1.4  # of that size: beyond either the face is better seen anew
 
 
 class FaceDetectorError(ValueError):
@@ -31,6 +37,7 @@ class RawFaces:
     boxes: np.ndarray
     scores: np.ndarray
     landmarks: np.ndarray | None
+    seen: np.ndarray | None = None  # (n, 4) where each was seen at first: find_again, given that, sees it in the same way; None: that is the box
 
     @classmethod
     def none(cls) -> "RawFaces":
@@ -38,17 +45,22 @@ class RawFaces:
 
 
 class BackEnd(Protocol):
-    """Finds faces in pictures (uint8 H×W×3 BGR) at the size they have."""
+    """Finds faces in pictures at the size they have."""
 
     name: str
     sha256: str
     smallest_face_px: int  # height of the smallest raw box it can find
+    sees_colours: bool = True  # else its pictures are grey
 
     def find(self, pictures: Sequence[Picture]) -> list[RawFaces]: ...
 
     def count(self, picture: Picture) -> int:
         """How many faces find() would find."""
         return len(self.find([picture])[0].boxes)
+
+    def find_again(self, picture: Picture, boxes: Sequence[np.ndarray]) -> RawFaces | None:
+        """Faces that are expected in these boxes (4,), in their order; None where one is not there, or whole pictures are all that it can look at."""
+        return None
 
 
 class DlibBackEnd(BackEnd):
@@ -60,6 +72,7 @@ class DlibBackEnd(BackEnd):
 
     name = "dlib"
     smallest_face_px = 80
+    sees_colours = False
     _NUM_LOOKS = 5
     _LOOK_FACE_PX = 100  # dlib's template is 80 px, so a face at this size is well inside its range
     _LOOK_SIDE = 1.7  # of the box's
@@ -76,16 +89,22 @@ class DlibBackEnd(BackEnd):
         return DlibBackEnd, (self._threshold,)
 
     def find(self, pictures: Sequence[Picture]) -> list[RawFaces]:
-        return [self._find_in(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)) for picture in pictures]
+        return [self._find_in(picture) for picture in pictures]
 
     def count(self, picture: Picture) -> int:
-        return len(self._run(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), self._threshold)[0])  # where they are exactly is not asked
+        return len(self._run(picture, self._threshold)[0])  # where they are exactly is not asked
+
+    def find_again(self, picture: Picture, boxes: Sequence[np.ndarray]) -> RawFaces | None:
+        faces = self._refined(picture, np.reshape(boxes, (-1, 4)))
+        if not len(boxes):
+            return faces
+        if (faces.scores < self._threshold).any() or _have_moved(faces) or _are_one(faces.boxes):
+            return None
+        return faces
 
     def _find_in(self, grey: np.ndarray) -> RawFaces:
         boxes, scores = self._run(grey, self._threshold)
-        if not len(boxes):
-            return RawFaces.none()
-        return RawFaces(np.stack([self._refined(grey, box) for box in boxes]), scores, None)
+        return replace(self._refined(grey, boxes), scores=scores)
 
     def _run(self, grey: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         if not hasattr(self._of_thread, "detector"):
@@ -94,24 +113,54 @@ class DlibBackEnd(BackEnd):
         boxes = [(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in found]
         return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
 
-    def _refined(self, grey: np.ndarray, box: np.ndarray) -> np.ndarray:
+    def _refined(self, grey: np.ndarray, boxes: np.ndarray) -> RawFaces:
+        """The faces in these boxes (n, 4), more exactly; the score of one that is not there is the least."""
+        if not len(boxes):
+            return RawFaces.none()
+        answers = [self._answers(grey, box) for box in boxes]
+        refined = [
+            np.average([box, *found], axis=0, weights=[0.01, *(scores - _LEAST_SCORE)])  # the surer an answer is, the more it counts
+            for box, (found, scores) in zip(boxes, answers, strict=True)
+        ]
+        scores = [scores.mean() if len(scores) else _LEAST_SCORE for _, scores in answers]
+        return RawFaces(np.array(refined, np.float32), np.array(scores, np.float32), None, boxes.astype(np.float32))
+
+    def _answers(self, grey: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is found around a box, at sizes and places between the grid's: boxes float32 (n, 4), scores (n,), at most a few for each look."""
         size = float(box[2] - box[0])
         centre = (box[:2] + box[2:]) / 2
-        answers, weights = [box], [0.01]
+        found, all_scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
         for k in range(self._NUM_LOOKS):
             scale = self._LOOK_FACE_PX / size * self._PYRAMID_STEP ** ((k + 0.5) / self._NUM_LOOKS - 0.5)
             shift = (np.array([k * 0.618 % 1, k * 0.414 % 1]) - 0.5) * self._CELL_PX / scale  # spreads over one cell
             side = round(self._LOOK_SIDE * size)
             x0, y0 = (int(v) for v in np.round(centre + shift - side / 2))
-            look, in_picture = _cut_replicated(grey, x0, y0, side), np.array([x0, y0, x0, y0], np.float32)
             num_px = max(1, round(side * scale))
-            look = cv2.resize(look, (num_px, num_px), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-            boxes, scores = self._run(look, -0.5)
-            for answer, score in zip(boxes * (side / num_px) + in_picture, scores, strict=True):
-                if np.abs((answer[:2] + answer[2:]) / 2 - centre).max() < 0.3 * size:
-                    answers.append(answer)
-                    weights.append(score + 0.5)
-        return np.average(answers, axis=0, weights=weights).astype(np.float32)
+            look = cv2.resize(_cut_replicated(grey, x0, y0, side), (num_px, num_px), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            boxes, scores = self._run(look, _LEAST_SCORE)
+            boxes = boxes * np.float32(side / num_px) + np.array([x0, y0, x0, y0], np.float32)
+            is_near = np.abs(_centres(boxes) - centre).max(axis=1, initial=0) < 0.3 * size
+            found.append(boxes[is_near])
+            all_scores.append(scores[is_near])
+        return np.concatenate(found), np.concatenate(all_scores)
+
+
+def _have_moved(faces: RawFaces) -> bool:
+    """Whether a face has left the box that it was looked for in, or no longer has its size."""
+    assert faces.seen is not None
+    size, seen_size = (boxes[:, 2] - boxes[:, 0] for boxes in (faces.boxes, faces.seen))
+    moved = np.abs(_centres(faces.boxes) - _centres(faces.seen)).max(axis=1, initial=0)
+    return bool((moved > _FARTHEST * seen_size).any() or (np.maximum(size / seen_size, seen_size / size) > _LARGEST_GROWTH).any())
+
+
+def _are_one(boxes: np.ndarray) -> bool:
+    """Whether two of the boxes (n, 4) have come to lie on the same face."""
+    apart = np.abs(_centres(boxes)[:, None] - _centres(boxes)[None]).max(axis=2) + np.diag(np.full(len(boxes), np.inf))
+    return bool((apart < 0.3 * (boxes[:, 2] - boxes[:, 0])).any())
+
+
+def _centres(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _cut_replicated(grey: np.ndarray, x0: int, y0: int, side: int) -> np.ndarray:

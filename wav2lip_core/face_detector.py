@@ -32,7 +32,7 @@ class Face:
     box: Box  # canonical crop, see face_crop
     score: float  # in [0, 1] for yunet and retinaface; dlib's is a margin, 0 and up, rarely over 3
     landmarks: np.ndarray | None  # (5, 2) xy: eye, eye, nose, mouth corner, mouth corner; left in the picture comes first
-    raw_box: Box  # as the back end gave it
+    raw_box: Box  # where the back end saw it at first, in its own convention
 
 
 class FaceDetector(Protocol):
@@ -46,6 +46,11 @@ class FaceDetector(Protocol):
         """Of the weights; results may be remembered under (name, sha256)."""
         ...
 
+    @property
+    def sees_colours(self) -> bool:
+        """Whether colours tell it anything: else a grey picture is as good."""
+        ...
+
     def smallest_face_px(self, image_width_px: int) -> float:
         """Height, in a picture of that width, of the smallest raw box that can be found."""
         ...
@@ -56,6 +61,13 @@ class FaceDetector(Protocol):
 
     def count(self, image: Picture) -> int:
         """How many faces detect() would find, where they lie being of no interest: with dlib in half the time."""
+        ...
+
+    def find_again(self, image: Picture, raw_boxes: Sequence[np.ndarray]) -> list[Face] | None:
+        """Known faces, looked for only where they are expected: raw boxes (4,) in the picture's pixels. In their order.
+
+        None where one of them is not there, or this detector only looks at whole pictures: detect() tells then.
+        """
         ...
 
     def at_width(self, width_px: int) -> "FaceDetector":
@@ -78,6 +90,10 @@ class ScaledDetector:
     def sha256(self) -> str:
         return self.back_end.sha256
 
+    @property
+    def sees_colours(self) -> bool:
+        return self.back_end.sees_colours
+
     def at_width(self, width_px: int) -> "ScaledDetector":
         return ScaledDetector(self.back_end, width_px)
 
@@ -94,8 +110,15 @@ class ScaledDetector:
         picture = self._looked_at(image)
         return self.back_end.count(picture) if _is_large(picture) else 0
 
+    def find_again(self, image: Picture, raw_boxes: Sequence[np.ndarray]) -> list[Face] | None:
+        picture = self._looked_at(image)
+        scale = np.tile((picture.shape[1] / image.shape[1], picture.shape[0] / image.shape[0]), 2)
+        found = self.back_end.find_again(picture, [(box * scale).astype(np.float32) for box in raw_boxes])
+        return None if found is None else _to_faces(found, picture, image)
+
     def _looked_at(self, image: Picture) -> Picture:
-        return _scaled(_colour(image), min(self.width_px / image.shape[1], LARGEST_UPSCALE))
+        _check(image)
+        return _scaled(_colour(image) if self.sees_colours else _grey(image), min(self.width_px / image.shape[1], LARGEST_UPSCALE))
 
 
 def open_detector(name: str, weights: str | Path | None = None, *, width_px: int = DETECTION_WIDTH_PX) -> FaceDetector:
@@ -116,9 +139,16 @@ def _is_large(picture: Picture) -> bool:
     return min(picture.shape[:2]) >= SMALLEST_SIDE_PX
 
 
-def _colour(image: Picture) -> Picture:
+def _check(image: Picture) -> None:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
         raise ValueError(f"a picture must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of shape {image.shape}")
+
+
+def _grey(image: Picture) -> Picture:
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 and image.shape[2] == 3 else image.reshape(image.shape[:2])
+
+
+def _colour(image: Picture) -> Picture:
     return image if image.ndim == 3 and image.shape[2] == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
@@ -131,14 +161,14 @@ def _scaled(image: Picture, scale: float) -> Picture:
 
 
 def _to_faces(raw: RawFaces, picture: Picture, image: Picture) -> list[Face]:
-    """Scale back from the picture looked at to the image given, and map to the canonical crop."""
+    """Scale back from the picture looked at to the image given, and map to the canonical crop. Best first."""
     back = np.array([image.shape[1] / picture.shape[1], image.shape[0] / picture.shape[0]], np.float32)
     faces = []
     for i in np.argsort(-raw.scores, kind="stable"):
-        raw_box = raw.boxes[i] * np.tile(back, 2)
+        raw_box, seen_box = (boxes[i] * np.tile(back, 2) for boxes in (raw.boxes, raw.boxes if raw.seen is None else raw.seen))
         landmarks = None if raw.landmarks is None else raw.landmarks[i] * back
         box = face_crop.from_dlib(raw_box) if landmarks is None else face_crop.from_landmarks(landmarks)
-        faces.append(Face(_as_box(box), float(raw.scores[i]), landmarks, _as_box(raw_box)))
+        faces.append(Face(_as_box(box), float(raw.scores[i]), landmarks, _as_box(seen_box)))
     return faces
 
 

@@ -13,6 +13,8 @@ from wav2lip_core.face_detector import Face
 _POINTS = np.stack(np.meshgrid(np.linspace(0.22, 0.78, 7), np.linspace(0.2, 0.58, 5)), axis=-1).reshape(-1, 2).astype(np.float32)
 _FEWEST_POINTS = 8
 _LARGEST_ERROR_PX = 1.0  # there and back again
+_FLOW_MARGIN_PX = 64  # around the points: as far as the flow looks, whose coarsest window is 15 px of a picture an eighth as large
+_LEAST_PART_PX = 16
 _LARGEST_STEP = 0.5  # of a face's height, from one frame to the next
 _RESTLESS = 0.25  # of a face's height since the last look
 _CALM = 0.1
@@ -50,6 +52,12 @@ class Trail:
     def box(self) -> np.ndarray:
         """Where the face is expected now: XYXY."""
         return np.concatenate([self.centre - self.size / 2, self.centre + self.size / 2])
+
+    @property
+    def raw_box(self) -> np.ndarray:
+        """The detector's own box when last seen, carried on to where the face is expected now: float32 (4,)."""
+        face = self.sightings[-1][1]
+        return np.array(face.raw_box, np.float32) + np.tile(self.centre - _centre(face), 2)
 
     def coast(self) -> None:
         """Behind another face the flow follows that one: forget what it said since the last sighting, and go on as before it."""
@@ -95,9 +103,16 @@ class FaceTracker:
 
     def is_calm(self) -> bool:
         """Whether the last look saw every face, each of them well known, and none has moved to speak of since."""
-        seen = self.looks[-1] if self.looks else -1
-        known = (trail.last_seen == seen and len(trail.sightings) >= _KNOWN_AFTER and not trail.is_lost for trail in self.alive)
-        return all(known) and all(trail.moved < _CALM * trail.size[1] for trail in self.alive)
+        known = all(len(trail.sightings) >= _KNOWN_AFTER for trail in self.alive)
+        return known and self.sees_all() and all(trail.moved < _CALM * trail.size[1] for trail in self.alive)
+
+    def sees_all(self) -> bool:
+        """Whether the last look saw every face and the flow has lost none since."""
+        return all(trail.last_seen == self.looks[-1] and not trail.is_lost for trail in self.alive)
+
+    def expected(self) -> list[np.ndarray]:
+        """Where a detector should find each face now: its raw box when last seen, carried on."""
+        return [trail.raw_box for trail in self.alive]
 
     def see(self, frame: int, faces: list[Face]) -> None:
         """What a detector found in the frame followed last: each face goes to the trail that expects it, or begins one."""
@@ -159,7 +174,17 @@ def _assign(trails: list[Trail], faces: list[Face]) -> list[tuple[int, int]]:
 
 
 def _median_steps(before: np.ndarray, now: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """How far each group of points (groups, points, 2) moved, as the median over those found there and back; nan where too few are."""
+    """How far each group of points (groups, points, 2) moved, as the median over those found there and back; nan where too few are.
+
+    Only the part of the picture around them is looked at.
+    """
+    height, width = now.shape
+    left, top = np.maximum(0, starts.min(axis=(0, 1)) - _FLOW_MARGIN_PX).astype(int)
+    right, bottom = np.minimum((width, height), starts.max(axis=(0, 1)) + _FLOW_MARGIN_PX + 1).astype(int)
+    if min(right - left, bottom - top) < _LEAST_PART_PX:
+        return np.full((len(starts), 2), np.nan, np.float32)  # the faces have left the picture
+    before, now = before[top:bottom, left:right], now[top:bottom, left:right]
+    starts = starts - np.array([left, top], np.float32)
     flat = starts.reshape(-1, 1, 2).astype(np.float32)
     options = {"winSize": (15, 15), "maxLevel": 3}
     there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, flat, flat.copy(), **options)

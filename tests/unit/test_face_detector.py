@@ -79,8 +79,39 @@ def test_dlib_finds_the_portrait_without_any_file(portrait: np.ndarray, dlib_det
     assert faces[0].score > 0.5
 
 
+def test_a_known_face_is_found_again_where_it_is_expected(portrait: np.ndarray, dlib_detector: FaceDetector) -> None:
+    for picture in (portrait, np.hstack([portrait, portrait[:, ::-1]])):
+        known = dlib_detector.detect([picture])[0]
+        again = dlib_detector.find_again(picture, [np.add(face.raw_box, (6, -4, 6, -4)) for face in known])
+        assert again is not None
+        for face, expected in zip(again, known, strict=True):
+            (centre, height), (expected_centre, expected_height) = centre_and_height(face), centre_and_height(expected)
+            assert np.abs(centre - expected_centre).max() < 0.03 * expected_height
+            assert height == pytest.approx(expected_height, rel=0.08)
+            assert face.score > 0.5
+    assert dlib_detector.find_again(portrait, []) == []
+
+
+def test_a_known_face_that_is_gone_or_has_become_another_calls_for_a_look_at_the_whole_picture(portrait: np.ndarray, dlib_detector) -> None:
+    box = np.array(dlib_detector.detect([portrait])[0][0].raw_box)
+    covered = portrait.copy()
+    covered[60:200, 150:300] = 90
+    assert dlib_detector.find_again(covered, [box]) is None
+    assert dlib_detector.find_again(portrait, [box, box + 5]) is None, "two people can't be one face"
+    assert dlib_detector.find_again(portrait, [box, box + 200]) is None, "one of them is not there"
+
+
 @pytest.mark.parametrize("name", ["yunet", "retinaface"])
-def test_the_detectors_with_a_file_find_the_portrait_and_its_landmarks(name: str, portrait: np.ndarray, detectors: dict[str, FaceDetector]) -> None:
+def test_the_detectors_with_a_file_look_at_whole_pictures_only(name: str, portrait: np.ndarray, detectors: dict[str, FaceDetector]) -> None:
+    known = detectors[name].detect([portrait])[0]
+    assert detectors[name].find_again(portrait, [np.array(face.raw_box) for face in known]) is None
+    assert detectors[name].sees_colours
+
+
+@pytest.mark.parametrize("name", ["yunet", "retinaface"])
+def test_the_detectors_with_a_file_find_find_the_portrait_and_its_landmarks(
+    name: str, portrait: np.ndarray, detectors: dict[str, FaceDetector]
+) -> None:
     [faces] = detectors[name].detect([portrait])
     assert_holds_the_portrait(faces)
     landmarks = faces[0].landmarks

@@ -81,6 +81,7 @@ def test_detectors_that_share_a_measure_find_what_each_finds_alone(monkeypatch):
     colours = rng.integers(30, 220, (40, 3)).repeat(rng.integers(3, 12, 40), axis=0)
     pictures = [np.clip(colour + rng.normal(0, 2, (36, 64, 3)), 0, 255).astype(np.uint8) for colour in colours]
     shared = CutFinder()
+    monkeypatch.setattr(split, "_Leading", AdaptiveDetector)
     monkeypatch.setattr(split, "_FollowingAdaptive", type("Alone", (AdaptiveDetector,), {}))
     monkeypatch.setattr(split, "_FollowingContent", type("Alone", (ContentDetector,), {}))
     alone = CutFinder()

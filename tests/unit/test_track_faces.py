@@ -113,6 +113,26 @@ def test_a_detector_looks_often_where_a_face_moves_and_seldom_where_nothing_does
     assert np.abs(centres(boxes["still"]) - [150, 12] - FACE_CENTRE).max() < 0.06 * FACE_HEIGHT
 
 
+def test_where_nothing_else_changes_only_the_faces_are_looked_at_again(store: ArtifactStore, film_of, monkeypatch) -> None:
+    back_end = type(tasks.track_faces.open_once("dlib", None))
+    wholes, detect = [], back_end.detect
+    monkeypatch.setattr(back_end, "detect", lambda self, pictures: wholes.append(1) or detect(self, pictures))
+    film = film_of(hung((150.0, 12.0)) for _ in range(75))
+    boxes = boxes_of(store, only_track(track_faces(store, film, whole(film), "dlib", None)))
+    assert len(wholes) == 3  # two at first, and one after two seconds
+    assert np.abs(centres(boxes) - [150, 12] - FACE_CENTRE).max() < 0.06 * FACE_HEIGHT
+    assert np.ptp(boxes[:, 3] - boxes[:, 1]) < 0.02 * FACE_HEIGHT, "looks of two kinds do not make the box breathe"
+
+
+def test_somebody_who_joins_a_still_picture_is_seen_at_once(store: ArtifactStore, film_of) -> None:
+    wall, darker = cv2.resize(WALL, (960, 360)), (PORTRAIT[:, ::-1] * 0.7).astype(np.uint8)
+    alone, together = ((20, 12),), ((20, 12), (600, 12))
+    film = film_of(hung(*(alone if n < 30 else together), portraits=(PORTRAIT, darker), wall=wall) for n in range(75))
+    first, second = track_faces(store, film, whole(film), "dlib", None).tracks
+    assert (first.first_frame, first.end_frame, second.end_frame) == (0, 75, 75)
+    assert 30 <= second.first_frame <= 35
+
+
 def test_crops_are_the_canonical_crops_of_the_films_own_frames(store: ArtifactStore, film_of) -> None:
     film = film_of(hung(sway(n)) for n in range(12))
     track = only_track(track_faces(store, film, Shot(index=3, first_frame=2, end_frame=12), "dlib", None))
