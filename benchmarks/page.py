@@ -45,6 +45,7 @@ TRACKED = (
     Tracked("memory", "ratios/none", "peak memory, longest film / shortest", 1.1),
     Tracked("orchestration", "share", "share of time that is no work", 0.03),
     Tracked("plan", "times_real_time", "seconds of film planned per second", 20.0, True),
+    Tracked("workers", "times_as_fast", "a season on two workers, times as fast as on one", 1.85, True),
     Tracked("start", "help_s", "seconds of `dub --help`", 0.4),
 )
 

@@ -3,7 +3,8 @@
     python -m benchmarks.workers FOLDER [--episodes 4] [--rounds 1] [--json FILE] [--record]
 
 FOLDER holds film.mp4 and dub.wav. Every episode is the same film under another title, so the same work and nothing in common to be found again.
-Server and coordinator are not held to a processor: what they take is taken from the workers, as it would be.
+Server and coordinator are not held to a processor: what they take is taken from the workers, as it would be. Rounds go there and back (1 2, 2 1),
+so that a machine that gets slower or faster favours neither.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
@@ -44,20 +46,44 @@ def make_season(folder: Path, into: Path, num_episodes: int) -> Path:
     return table
 
 
-def season_s(table: Path, folder: Path, processors: list[int]) -> float:
-    """Seconds of `dub season`, from command to last episode, on a fresh server with one waiting worker per processor. Raises where it fails."""
+@dataclass(frozen=True)
+class Season:
+    """One season: seconds from command to last episode, and processor seconds of what took part, from its own start to its end."""
+
+    seconds: float
+    coordinator_s: float
+    workers_s: float
+    server_s: float
+
+
+def run_season(table: Path, folder: Path, processors: list[int]) -> Season:
+    """`dub season` on a fresh server with one waiting worker per processor. Raises where it fails."""
+    took_s: dict[str, float] = {}
     os.environ["PREFECT_HOME"] = str(folder / "home")  # the server's database, too: nothing that an earlier run left is found there
-    with serving(folder / "server") as server, ExitStack() as stack:
+    with _timed(took_s, "all"), serving(folder / "server") as server, _timed(took_s, "workers"), ExitStack() as stack:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DUBFLOW_"))}
         environment |= ONE_THREAD | {"PREFECT_API_URL": server.url(), "PREFECT_HOME": str(folder / "home")}
         environment |= {"DUBFLOW_ARTIFACTS": str(folder / "artifacts"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        _dubflow(environment | {"DUBFLOW_WORK_FOLDER": str(folder / "coordinator")}, "deploy")
+        with _timed(took_s, "deploy"):
+            _dubflow(environment | {"DUBFLOW_WORK_FOLDER": str(folder / "coordinator")}, "deploy")
         for processor in processors:
             stack.enter_context(_worker(folder, environment, processor))
         started = time.perf_counter()
         words = ["season", str(table), "--out", str(folder / "out"), "--on", "workers", "--work", str(folder / "coordinator")]
-        _dubflow(environment | {"DUBFLOW_WORK_FOLDER": str(folder / "coordinator")}, *words)
-        return time.perf_counter() - started
+        with _timed(took_s, "coordinator"):
+            _dubflow(environment | {"DUBFLOW_WORK_FOLDER": str(folder / "coordinator")}, *words)
+        seconds = time.perf_counter() - started
+    workers_s = took_s["workers"] - took_s["deploy"] - took_s["coordinator"]
+    return Season(seconds, took_s["coordinator"], workers_s, took_s["all"] - took_s["workers"])
+
+
+@contextmanager
+def _timed(took_s: dict[str, float], name: str) -> Iterator[None]:
+    """Keep the processor seconds of the processes that were waited for meanwhile, with all they started."""
+    before = os.times()
+    yield
+    after = os.times()
+    took_s[name] = after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def _dubflow(environment: dict[str, str], *words: str) -> None:
@@ -90,23 +116,24 @@ def benchmark(folder: Path, num_episodes: int, num_rounds: int) -> dict:
     processors = sorted(os.sched_getaffinity(0))[:2]
     if len(processors) < 2:
         raise SystemExit("Two workers need two processors; this process may use one.")
-    one_s, two_s = [], []
+    seasons: dict[int, list[Season]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory(prefix="dubflow-workers-") as name:
         table = make_season(folder, Path(name, "season"), num_episodes)
         for number in range(num_rounds):
-            for seconds, used in ((one_s, processors[:1]), (two_s, processors)):
-                here = Path(name, f"{number}-{len(used)}")
+            for num_used in (1, 2) if number % 2 == 0 else (2, 1):
+                here = Path(name, f"{number}-{num_used}")
                 here.mkdir()
-                seconds.append(season_s(table, here, used))
-                print(f"{len(used)} at work: {seconds[-1]:.1f} s", flush=True)
+                seasons[num_used].append(run_season(table, here, processors[:num_used]))
+                print(f"{num_used} at work: {seasons[num_used][-1]}", flush=True)
                 shutil.rmtree(here)
-    ratios = [one / two for one, two in zip(one_s, two_s, strict=True)]
+    ratios = [one.seconds / two.seconds for one, two in zip(seasons[1], seasons[2], strict=True)]
     return {
         "machine": describe_machine(),
         "num_episodes": num_episodes,
-        "one_worker_s": [round(seconds, 1) for seconds in one_s],
-        "two_workers_s": [round(seconds, 1) for seconds in two_s],
-        "times_as_fast": round(statistics.median(ratios), 3),
+        "one_worker": [asdict(season) for season in seasons[1]],
+        "two_workers": [asdict(season) for season in seasons[2]],
+        "times_as_fast_by_round": [round(ratio, 3) for ratio in ratios],
+        "times_as_fast": round(statistics.geometric_mean(ratios), 3),
     }
 
 

@@ -33,6 +33,14 @@ def keep_freed_memory() -> bool:
     return all(answers)
 
 
+def give_back_freed_memory() -> None:
+    """To the system, once: after work whose memory nothing later will want again in that shape."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def has_large_pages() -> bool:
     """Whether the kernel gives pages of 2 MB to who asks for them."""
     return _KERNEL_SETTING.is_file() and "[never]" not in _KERNEL_SETTING.read_text()

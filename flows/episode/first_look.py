@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from infra.artifacts import ArtifactStore
 from infra.file_state import unchanged
 from infra.held_frames import HeldFrames, num_bytes_of
+from infra.process_memory import give_back_freed_memory
 from infra.scan import PictureShape
 from infra.store_lock import in_turn
 from tasks.inspect_film import inspect_film
@@ -47,6 +48,7 @@ def look_at_film(
     with in_turn(store.root, str(path)), FirstLook(store, detector, num_threads, meanwhile=meanwhile) as look:
         film = inspect_film(store, path, look)
         look.keep(film)
+    give_back_freed_memory()  # that of the frames held: what comes next would lie beside it, not in it
     return film
 
 
