@@ -1,4 +1,5 @@
-"""A face as large as in the film, about once a second: enough to see how a patch sits in the picture, without reading the film again."""
+"""A face as large as in the film, about once a second, sixty times a shot at most: enough to see how a patch sits in the picture, without reading
+the film again."""
 
 from collections.abc import Iterator
 
@@ -10,13 +11,15 @@ from wav2lip_core.face_crop import pixel_rect
 
 STILL_EVERY_S = 1.0
 FIRST_STILL_S = 0.5
+MOST_STILLS = 60  # of a track: they are in memory together
 
 
 def still_frames(times_s: np.ndarray) -> list[int]:
-    """Which frames of a track are kept; times_s: float64 (n,), ascending. A short track has one in its middle."""
+    """Which frames of a track are kept; times_s: float64 (n,), ascending. A short track has one in its middle, a long one MOST_STILLS."""
     if times_s[-1] - times_s[0] < FIRST_STILL_S:
         return [len(times_s) // 2]
-    wanted_s = np.arange(times_s[0] + FIRST_STILL_S, times_s[-1] + 1e-6, STILL_EVERY_S)
+    every_s = max(STILL_EVERY_S, float(times_s[-1] - times_s[0]) / MOST_STILLS)
+    wanted_s = np.arange(times_s[0] + FIRST_STILL_S, times_s[-1] + 1e-6, every_s)
     return sorted({int(n) for n in np.clip(np.searchsorted(times_s, wanted_s), 0, len(times_s) - 1)})
 
 

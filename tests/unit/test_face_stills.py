@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from infra.artifacts import ArtifactStore
-from tasks.face_stills import StillCutter, still_frames, stills_of
+from tasks.face_stills import MOST_STILLS, StillCutter, still_frames, stills_of
 from tasks.picture_checks import before_and_after
 from tasks.types import FaceTrack
 
@@ -45,3 +45,11 @@ def test_there_is_a_still_a_second_and_one_of_the_shortest_track():
     assert still_frames(np.array([3.0])) == [0]
     assert still_frames(np.arange(10) / FPS) == [5]
     assert still_frames(np.arange(100) / FPS) == [13, 38, 63, 88]
+
+
+def test_a_long_shot_has_no_more_stills_than_one_of_a_minute_and_they_reach_its_end():
+    for minutes in (1, 2, 10, 60):
+        kept = still_frames(np.arange(60 * minutes * FPS) / FPS)
+        assert MOST_STILLS - 1 <= len(kept) <= MOST_STILLS
+        assert kept[-1] > 0.98 * (60 * minutes - 1) * FPS - FPS
+        assert len(set(np.diff(kept))) <= 2
