@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.settings import ask_for_large_pages, num_cpus
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # glibc's numbers, malloc.h
-KEPT_BYTES = 128 << 20  # at the end of the heap
+KEPT_BYTES = 64 << 20  # at the end of each heap
 MAPPED_BYTES = 4 << 20  # blocks of this size and more are mapped for themselves, and go back when they are freed: frames of 4K, not of 720p
 STEP_BYTES = 16 << 20  # that the heap grows by
 FEWEST_HEAPS = 2  # else one per processor, where glibc would have eight: each keeps what was freed in it

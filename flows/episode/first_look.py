@@ -26,6 +26,7 @@ from tasks.types import Film, Shot, ShotFaces
 from wav2lip_core.face_detector import FaceDetector
 
 HELD_BYTES = 384 << 20  # decoded frames in memory: those of the shot that is being read, and of those whose faces are being found
+SHOTS_AHEAD = 1  # that wait for a thread; more would not be found sooner, only held longer
 FEWEST_HELD = SETTLES_AFTER + 2 * SETTLE_EVERY  # they may belong to a shot whose beginning is not known yet
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class FirstLook:
         meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self._store, self._detector, self._held_limit, self._meanwhile = store, detector, held_bytes, meanwhile
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="first-look")
+        self._pool, self._most_under_way = ThreadPoolExecutor(num_threads, thread_name_prefix="first-look"), num_threads + SHOTS_AHEAD
         self._identity: tuple[str, str, str] | None = None  # path, digest, state
         self._shape: PictureShape | None = None
 
@@ -156,7 +157,10 @@ class FirstLook:
                 self._kept.add(shot)
 
     def _make_room(self) -> None:
-        """Keep to the limit: first wait for shots under way, then give up the present one, which is longer than memory has room for."""
+        """Keep to the limits: first wait for shots under way, then give up the present one, which is longer than memory has room for."""
+        while len(self._under_way) > self._most_under_way:
+            wait(self._under_way, return_when=FIRST_COMPLETED)
+            self._collect()
         while self._num_held_bytes > self._held_limit:
             if self._under_way:
                 wait(self._under_way, return_when=FIRST_COMPLETED)

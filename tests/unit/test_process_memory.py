@@ -18,7 +18,7 @@ import numpy as np
 from infra.process_memory import keep_freed_memory
 
 def churn():
-    kept = [np.ones(700_000, np.float32) for _ in range(20)]
+    kept = [np.ones(700_000, np.float32) for _ in range(14)]
     kept.clear()
 
 if sys.argv[1] == "keep":
