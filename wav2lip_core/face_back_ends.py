@@ -95,9 +95,9 @@ class DlibBackEnd(BackEnd):
         return len(self._run(picture, self._threshold)[0])  # where they are exactly is not asked
 
     def find_again(self, picture: Picture, boxes: Sequence[np.ndarray]) -> RawFaces | None:
-        faces = self._refined(picture, np.reshape(boxes, (-1, 4)))
         if not len(boxes):
-            return faces
+            return RawFaces.none()
+        faces = self._refined(picture, np.stack(boxes))
         if (faces.scores < self._threshold).any() or _have_moved(faces) or _are_one(faces.boxes):
             return None
         return faces

@@ -64,7 +64,7 @@ class FaceDetector(Protocol):
         ...
 
     def find_again(self, image: Picture, raw_boxes: Sequence[np.ndarray]) -> list[Face] | None:
-        """Known faces, looked for only where they are expected: raw boxes (4,) in the picture's pixels. In their order.
+        """Known faces, looked for only where they are expected: raw boxes (4,) in the picture's pixels. Best first.
 
         None where one of them is not there, or this detector only looks at whole pictures: detect() tells then.
         """

@@ -109,9 +109,7 @@ def test_the_detectors_with_a_file_look_at_whole_pictures_only(name: str, portra
 
 
 @pytest.mark.parametrize("name", ["yunet", "retinaface"])
-def test_the_detectors_with_a_file_find_find_the_portrait_and_its_landmarks(
-    name: str, portrait: np.ndarray, detectors: dict[str, FaceDetector]
-) -> None:
+def test_the_detectors_with_a_file_find_the_portrait_and_its_landmarks(name: str, portrait: np.ndarray, detectors: dict[str, FaceDetector]) -> None:
     [faces] = detectors[name].detect([portrait])
     assert_holds_the_portrait(faces)
     landmarks = faces[0].landmarks
