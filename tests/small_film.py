@@ -22,8 +22,8 @@ DURATION_S = NUM_FRAMES / FPS
 RATE = 16000
 
 
-def make_small_film(path: Path, voice: np.ndarray | None, num_frames_per_shot: tuple[int, int, int] = FRAMES_PER_SHOT) -> Path:
-    """Shots 0 and 2 show one face, shot 1 none. voice: float32 (n,) at RATE, or None for a film without any sound."""
+def make_small_film(path: Path, voice: np.ndarray | None, num_frames_per_shot: tuple[int, ...] = FRAMES_PER_SHOT) -> Path:
+    """Shots 0 and 2 show one face, shot 1 none, and so on in turns of three. voice: float32 (n,) at RATE, or None for a film without any sound."""
     sound = None if voice is None else Sound(voice[:, None], RATE)
     return write_film(path, _pictures(num_frames_per_shot), sound=sound)
 
@@ -62,16 +62,17 @@ def _card(name: str, kind) -> ModelCard:
     return ModelCard(name=name, kind=kind, data="nothing: random numbers", licence="none", attribution="the tests")
 
 
-def _pictures(num_frames_per_shot: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def _pictures(num_frames_per_shot: tuple[int, ...]) -> Iterator[np.ndarray]:
     portrait = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
     cup = cv2.cvtColor(data.coffee(), cv2.COLOR_RGB2BGR)
-    first, second, third = num_frames_per_shot
-    for n in range(first):
-        yield _view(portrait, x=90 + 0.4 * n, y=20, width=280)
-    for n in range(second):
-        yield _view(cup, x=60 + n, y=40, width=400)
-    for n in range(third):
-        yield _view(np.ascontiguousarray(portrait[:, ::-1]), x=150, y=10 + 0.3 * n, width=260 - 0.5 * n)
+    mirrored = np.ascontiguousarray(portrait[:, ::-1])
+    for shot, num_frames in enumerate(num_frames_per_shot):
+        for n in range(num_frames):
+            yield (
+                _view(portrait, x=90 + 0.4 * n, y=20, width=280),
+                _view(cup, x=60 + n, y=40, width=400),
+                _view(mirrored, x=150, y=10 + 0.3 * n, width=260 - 0.5 * n),
+            )[shot % 3]
 
 
 def portrait_pictures(num_frames: int) -> Iterator[np.ndarray]:

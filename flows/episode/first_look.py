@@ -1,13 +1,14 @@
 """The first look at a film: while it is decoded to be inspected, its cuts are found, and the faces of each shot as soon as its end is known.
 
-What is found goes into the store under the names of the steps that look for cuts and faces, and is found there by them. Where something is missing
-(a shot too long to be held in memory, a cut that was told apart late) they read the film themselves.
+What is found goes into the store under the names of the steps that look for cuts and faces. They are asked for what is missing (a shot too long to
+be held in memory, a cut that was told apart late), and for all of a film that was seen before.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,14 @@ FEWEST_HELD = SETTLES_AFTER + 2 * SETTLE_EVERY  # they may belong to a shot whos
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class FirstSight:
+    """A film, and what was found in it while it was inspected. faces: by shot index; none where no frame was decoded."""
+
+    film: Film
+    faces: dict[int, ShotFaces] = field(default_factory=dict)
+
+
 def look_at_film(
     store: ArtifactStore,
     path: str | Path,
@@ -39,8 +48,8 @@ def look_at_film(
     detector_weights: str | Path | None,
     num_threads: int,
     meanwhile: Callable[[], object] | None = None,
-) -> Film:
-    """The film as a record, as inspect_film gives it; where its frames have to be decoded for that, its cuts and faces are stored, too.
+) -> FirstSight:
+    """The film as inspect_film gives it; where its frames have to be decoded for that, its cuts and faces are stored, too.
 
     meanwhile: called once while frames are decoded, in a thread that would wait for the first shot's end: what it raises is nobody's business.
     Episodes that share a film look at it one after another, so that the second finds all that the first has seen.
@@ -48,9 +57,9 @@ def look_at_film(
     detector = open_once(detector_name, detector_weights)
     with in_turn(store.root, str(path)), FirstLook(store, detector, num_threads, meanwhile=meanwhile) as look:
         film = inspect_film(store, path, look)
-        look.keep(film)
+        sight = FirstSight(film, look.keep(film))
     give_back_freed_memory()  # that of the frames held: what comes next would lie beside it, not in it
-    return film
+    return sight
 
 
 class FirstLook:
@@ -89,7 +98,7 @@ class FirstLook:
         self._num_seen = self._shot_begins = self._num_shots = self._num_held_bytes = 0
         self._under_way: dict[Future[ShotFaces], tuple[Shot, int]] = {}
         self._found: dict[tuple[int, int], ShotFaces] = {}
-        self._kept: set[Shot] = set()
+        self._kept: dict[Shot, ShotFaces] = {}
 
     def see(self, frame: VideoFrame) -> None:
         assert self._shape is not None
@@ -103,10 +112,10 @@ class FirstLook:
         self._collect()
         self._make_room()
 
-    def keep(self, film: Film) -> None:
-        """Store what was seen of this film; nothing where its frames were not decoded."""
+    def keep(self, film: Film) -> dict[int, ShotFaces]:
+        """Store what was seen of this film, and give the faces by shot index; nothing where its frames were not decoded."""
         if self._shape is None or self._num_seen != film.num_frames:
-            return
+            return {}
         cuts = self._finder.finish()
         for end in [*(cut for cut in cuts if cut > self._shot_begins), film.num_frames]:
             self._hand_over(end)
@@ -117,8 +126,13 @@ class FirstLook:
             for shot in shots:
                 faces = self._found.get((shot.first_frame, shot.end_frame))
                 if faces is not None and shot not in self._kept:
-                    keep_faces(self._store, film.sha256, shot, self._detector, lambda faces=faces, shot=shot: _as_of(shot, faces))
-        logger.info("the first look found the faces of %d of %d shots", sum((s.first_frame, s.end_frame) in self._found for s in shots), len(shots))
+                    self._keep_faces(film.sha256, shot, _as_of(shot, faces))
+        seen = {shot.index: self._kept[shot] for shot in shots if shot in self._kept}
+        logger.info("the first look found the faces of %d of %d shots", len(seen), len(shots))
+        return seen
+
+    def _keep_faces(self, sha256: str, shot: Shot, faces: ShotFaces) -> None:
+        self._kept[shot] = keep_faces(self._store, sha256, shot, self._detector, lambda: faces)
 
     def _hand_over(self, end: int) -> None:
         """The present shot ends here: its faces can be found, if its frames are all there."""
@@ -153,8 +167,7 @@ class FirstLook:
             if self._identity is not None:
                 path, sha256, state = self._identity
                 with unchanged(path, sha256, state):
-                    keep_faces(self._store, sha256, shot, self._detector, lambda faces=faces: faces)
-                self._kept.add(shot)
+                    self._keep_faces(sha256, shot, faces)
 
     def _make_room(self) -> None:
         """Keep to the limits: first wait for shots under way, then give up the present one, which is longer than memory has room for."""

@@ -13,6 +13,7 @@ from prefect import Task
 from flows.episode import steps
 from flows.episode.characters import Characters, Stems, find_characters, prepare_character_stems
 from flows.episode.dub_tracks import sort_out
+from flows.episode.first_look import FirstSight
 from flows.episode.lease import EpisodeLease, episode_lease
 from flows.episode.request_checks import Inputs, gather_inputs
 from flows.episode.steps import Call, Outcome, Workers
@@ -123,7 +124,8 @@ def begin(request: RequestT) -> Iterator[Run[RequestT]]:
 
 def study_film(run: Run) -> Study:
     """Inspect, listen, cut, find faces, cast. Raises InputError where the film or a track cannot be used."""
-    film = _inspect(run)
+    sight = _inspect(run)
+    film = sight.film
     run.sources.add_film(film)
     if isinstance(run.request, DubRequest):
         refuse_without_room(run.request, film, num_languages(run), run.store.root)
@@ -133,7 +135,7 @@ def study_film(run: Run) -> Study:
     speaker, remarks = _way_of_casting(run, film, original)
     shots: tuple[Shot, ...] = run.one(steps.SHOTS, megapixels(film), store=run.store, film=film)
     check_partition(film, [(shot.first_frame, shot.end_frame) for shot in shots])
-    faces, troubles = _track_faces(run, film, shots)
+    faces, troubles = _track_faces(run, sight, shots)
     castings, more_troubles = _cast(run, film, shots, faces, original, speaker)
     characters = find_characters(run, film, shots, faces, castings, stems)
     remarks = (*remarks, *characters.warnings)
@@ -144,19 +146,19 @@ def study_film(run: Run) -> Study:
     return Study(film, original, dubs, shots, faces, castings, troubles, warnings, run.inputs.left_out | left_out, stems, characters)
 
 
-def _inspect(run: Run) -> Film:
+def _inspect(run: Run) -> FirstSight:
     """The film, and in the same reading its cuts and faces; where there seems to be no room for them, the film alone."""
     path, request = run.inputs.film, run.request
     name, weights = run.inputs.detector
     if isinstance(request, DubRequest) and not seems_to_fit(request, path, num_languages(run), run.store.root):
-        film: Film = run.one(steps.INSPECT, store=run.store, path=path)
+        sight = FirstSight(run.one(steps.INSPECT, store=run.store, path=path))
     else:
         num_threads = request.num_workers or get_settings().num_workers
         ready = partial(_have_ready, run.inputs.models, lips=isinstance(request, DubRequest))
         detector = {"detector_name": name, "detector_weights": weights}
-        film = run.one(steps.LOOK, store=run.store, path=path, **detector, num_threads=num_threads, meanwhile=ready)
-    run.ledger.measure(steps.LOOK.name, megapixels(film))
-    return film
+        sight = run.one(steps.LOOK, store=run.store, path=path, **detector, num_threads=num_threads, meanwhile=ready)
+    run.ledger.measure(steps.LOOK.name, megapixels(sight.film))
+    return sight
 
 
 def _have_ready(models: Models, lips: bool) -> None:
@@ -229,13 +231,14 @@ def _way_of_casting(run: Run, film: Film, original: Stem | None) -> tuple[str, t
     return "auto", ()
 
 
-def _track_faces(run: Run, film: Film, shots: tuple[Shot, ...]) -> tuple[dict[int, ShotFaces], dict[int, Exception]]:
+def _track_faces(run: Run, sight: FirstSight, shots: tuple[Shot, ...]) -> tuple[dict[int, ShotFaces], dict[int, Exception]]:
+    """(faces, errors) by shot index: the first look has found nearly all, a step looks for the rest."""
     name, weights = run.inputs.detector
-    calls = [
-        Call({"store": run.store, "film": film, "shot": shot, "detector_name": name, "detector_weights": weights}, megapixels(film, shot.num_frames))
-        for shot in shots
-    ]
-    return _by_shot(shots, _tried(run, steps.FACES, calls))
+    unseen = tuple(shot for shot in shots if shot.index not in sight.faces)
+    arguments = {"store": run.store, "film": sight.film, "detector_name": name, "detector_weights": weights}
+    calls = [Call(arguments | {"shot": shot}, megapixels(sight.film, shot.num_frames)) for shot in unseen]
+    found, troubles = _by_shot(unseen, _tried(run, steps.FACES, calls, len(shots)))
+    return sight.faces | found, troubles
 
 
 def _cast(
@@ -256,7 +259,7 @@ def _cast(
         else:
             arguments = {"store": run.store, "film": film, "shot": shot, "faces": faces[shot.index], "original": original}
             calls.append(Call(arguments | {"models": run.inputs.models}, _num_face_frames(faces[shot.index])))
-    found, troubles = _by_shot(tuple(call.arguments["shot"] for call in calls), _tried(run, steps.CAST, calls))
+    found, troubles = _by_shot(tuple(call.arguments["shot"] for call in calls), _tried(run, steps.CAST, calls, len(calls)))
     return castings | found, troubles
 
 
@@ -264,9 +267,9 @@ def _num_face_frames(faces: ShotFaces) -> int:
     return sum(track.end_frame - track.first_frame for track in faces.tracks if track.usable)
 
 
-def _tried(run: Run, step: Task, calls: list[Call]) -> list[Outcome]:
+def _tried(run: Run, step: Task, calls: list[Call], num_shots: int) -> list[Outcome]:
     outcomes = run.each(step, calls)
-    steps.refuse_all_failed(step.name, len(calls), [outcome.error for outcome in outcomes if outcome.error is not None])
+    steps.refuse_all_failed(step.name, num_shots, [outcome.error for outcome in outcomes if outcome.error is not None])
     return outcomes
 
 

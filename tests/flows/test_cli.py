@@ -168,7 +168,7 @@ def test_an_episode_ends_with_one_json_object_or_a_summary(dub, tmp_path):
     assert answer["status"] == "done"
     assert Path(answer["outputs"]["fr"]) == tmp_path / "out" / "ep-1" / "fr" / "ep-1.fr.mp4"
     assert Path(answer["outputs"]["fr"]).is_file()
-    assert "faces 3/3" in result.stderr
+    assert "shots 1/1" in result.stderr
     again = dub("--speaker", "only-face", "--id", "ep-1")
     assert again.exit_code == 0
     assert "sync_lips 0 made 2 reused" in again.stdout

@@ -46,7 +46,7 @@ def test_credentials_that_expire_in_mid_run_are_told_once_and_nothing_finished_i
     request = request_for(small, f"{s3_bucket}/out", work=str(tmp_path / "work"))
     with switch(swift.port) as proxy, refusing_server("ExpiredToken", 400, num_refusals=10_000) as refusing:
         point_at(monkeypatch, proxy.url)
-        after = After("faces", lambda: proxy.turn(refusing.port))
+        after = After("shots", lambda: proxy.turn(refusing.port))
         with progress.listening(after), pytest.raises(InputError, match="the credentials have expired; get new ones") as caught:
             dub_episode(request)
         assert "canary-secret" not in str(caught.value)
@@ -115,7 +115,7 @@ def test_steps_under_way_when_the_prefect_server_is_killed_finish_and_count_in_t
         own = environment | impatient | {"PREFECT_API_URL": server.url()}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=own)
         try:
-            wait_for_text(told, "faces 1/3", process)
+            wait_for_text(told, "shots 1/1", process)
             os.kill(server.process.pid or 0, signal.SIGKILL)
             answer = json.loads(process.communicate(timeout=500)[0])
         finally:

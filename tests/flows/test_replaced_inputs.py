@@ -47,7 +47,7 @@ def test_the_run_ends_soon_after_and_the_right_file_can_be_dubbed_as_if_nothing_
     }[what]()
     path = {"film": film, "dub": dub}[what]
     request = request_for(small, tmp_path / "out", film=str(film), audio={"fr": str(dub)}, work=str(tmp_path / "work"), num_workers=1)
-    replacer = Replacer("shots" if what == "film" else "faces", Path(path), other)
+    replacer = Replacer("shots", Path(path), other)
     with progress.listening(replacer), pytest.raises(InputError, match=f"{path} was changed or removed while .* nothing was published"):
         dub_episode(request)
     assert replacer.ended["reels"] == 0

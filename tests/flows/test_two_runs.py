@@ -96,7 +96,7 @@ def test_a_run_that_overslept_ends_with_one_message_and_leaves_what_the_newer_on
     with open(told, "wb") as stderr:
         process = subprocess.Popen(command_line(small, out, "--json"), stdout=subprocess.PIPE, stderr=stderr, env=environment | own)
     try:
-        wait_for_text(told, "faces 1/3", process)
+        wait_for_text(told, "shots 1/1", process)
         process.send_signal(signal.SIGSTOP)
         dub_episode(request_for(small, out))
         assert token_of(out) == 2
